@@ -75,6 +75,8 @@ class Clearing:
             num_failures += 1
             await self._clock.sleep(_AGAIN.wait_s(num_failures))
             for stream_id, epoch in list(self._waiting.items()):
+                if self._waiting.get(stream_id) != epoch:
+                    continue  # it was cleared meanwhile, and may be open again
                 if not await self._cleared(stream_id, epoch):
                     break  # nor is it there for the others
 

@@ -76,6 +76,31 @@ async def test_a_stream_is_not_opened_before_it_is_cleared() -> None:
     await clearing.close()
 
 
+async def test_a_stream_that_was_opened_while_others_are_cleared_is_left_alone() -> None:
+    drawer, clock = FarDrawer(), ManualClock()
+    clearing = make_clearing(drawer, clock)
+    drawer.fault = None
+    opened = asyncio.Event()
+
+    async def clear(stream_id: Any, *, epoch: int) -> None:
+        if stream_id == HALL:
+            opened.set()
+            await asyncio.sleep(0)  # another has its turn here
+            await asyncio.sleep(0)
+        drawer.cleared.append((stream_id, epoch))
+
+    drawer.clear = clear  # type: ignore[method-assign]
+    clearing.add(HALL, epoch=1)
+    clearing.add(DOOR, epoch=3)
+    passing = asyncio.create_task(pass_time(clock, 60.0))
+    await opened.wait()
+    await clearing.before_opening(DOOR, epoch=5)
+    await passing
+    assert (DOOR, 3) not in drawer.cleared
+    assert (DOOR, 5) in drawer.cleared
+    await clearing.close()
+
+
 async def test_what_is_the_next_owners_stays() -> None:
     drawer, clock = FarDrawer(), ManualClock()
     drawer.fault = WriteRefused("another server owns the stream")
