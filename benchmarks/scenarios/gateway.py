@@ -267,7 +267,7 @@ async def _live(
         )  # fmt: skip
         spent, held_bytes, gathered = await _fed(server, load)
     num = max(1, gathered["acknowledged"])
-    lasted_ms = 1000 * seconds
+    lasted_ms = gathered["lasted_ms"]  # may be longer than `seconds`
     loops_ms = gathered["loops_ms"]
     return {
         "n": num_streams,
@@ -328,6 +328,7 @@ async def _fed(server: LoneServer, load: CameraLoad) -> tuple[Spent, int, dict[s
         process.stdin.write(b"\n")
         gathered: dict[str, Any] = json.loads(await process.stdout.readline())
         gathered["loops_ms"] = [one.loop_ms for one in each]
+        gathered["lasted_ms"] = 1000 * lasted_s
         ours_s = (spent.total_ms + gathered["client_cpu_ms"]) / 1000
         gathered["others_cores"] = round(max(0.0, busy_s - ours_s) / lasted_s, 2)
         await process.wait()
