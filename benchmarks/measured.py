@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from onlooker.cache_store.leases import Claim
+from onlooker.benchmarks.passing import PassingEngine
 from onlooker.core.clock import Clock
-from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
@@ -13,16 +12,9 @@ from onlooker.engine.interface import (
     AnswerEnd,
     AnswerEvent,
     Engine,
-    EngineInfo,
-    Forgotten,
     IngestResult,
-    Progress,
     Question,
-    Remembered,
-    Stock,
-    Waiting,
 )
-from onlooker.scheduler.load import EngineLoad
 
 
 @dataclass(slots=True)
@@ -44,11 +36,11 @@ class MeasuredWork:
     """Time during which at least one clip was being ingested."""
 
 
-class MeasuredEngine:
+class MeasuredEngine(PassingEngine):
     """Passes every call on to `engine` and notes its time and tokens."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._clock = clock
         self._work = MeasuredWork()
         self._num_ingesting = 0
@@ -58,41 +50,6 @@ class MeasuredEngine:
         """What was noted since the last call."""
         work, self._work = self._work, MeasuredWork()
         return work
-
-    @property
-    def info(self) -> EngineInfo:
-        return self._engine.info
-
-    async def start(self, progress: Progress) -> None:
-        await self._engine.start(progress)
-
-    async def close(self) -> None:
-        await self._engine.close()
-
-    def healthy(self) -> bool:
-        return self._engine.healthy()
-
-    def load(self) -> EngineLoad:
-        return self._engine.load()
-
-    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
-        return await self._engine.open_stream(stream_id, claim)
-
-    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
-        await self._engine.close_stream(stream_id, forget=forget)
-
-    async def forget(
-        self,
-        stream_id: StreamId,
-        start_s: float,
-        end_s: float,
-        *,
-        is_aged: bool = False,
-        max_clips: int | None = None,
-    ) -> Forgotten:
-        return await self._engine.forget(
-            stream_id, start_s, end_s, is_aged=is_aged, max_clips=max_clips
-        )
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         begun_s = self._clock.now_s()
@@ -109,9 +66,6 @@ class MeasuredEngine:
         self._work.ingest_tokens += result.num_tokens
         self._work.ingest_cached_tokens += result.num_cached_tokens
         return result
-
-    async def take_stock(self, waiting: Waiting) -> Stock:
-        return await self._engine.take_stock(waiting)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         begun_s = self._clock.now_s()

@@ -12,30 +12,24 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from onlooker.cache_store.leases import Claim
+from onlooker.benchmarks.passing import PassingEngine
 from onlooker.core.errors import EngineFailed
-from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
     AnswerEvent,
     Engine,
-    EngineInfo,
     FinishReason,
-    Forgotten,
     IngestResult,
     Progress,
     Question,
-    Remembered,
-    Stock,
-    Waiting,
 )
 from onlooker.engine.sampling import TokenChance
 from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
-from onlooker.scheduler.load import EngineLoad
 
 Said = dict[str, Any]
 
@@ -66,7 +60,28 @@ class ModelRecording:
         self._file.close()
 
 
-class RecordedEngine:
+class _Idle(ScriptedEngine):
+    """Stands in for the demo model in a replay: takes clips without looking at them."""
+
+    def __init__(self) -> None:
+        info = find_model("demo", served_name=None).info(
+            mode="segments",
+            tokens_per_clip=1,
+            max_clips=1,
+            max_images=0,
+            writes_json=False,
+            calls_functions=False,
+        )
+        super().__init__(info=info)
+
+    async def start(self, progress: Progress) -> None:
+        pass
+
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
+        return IngestResult(0, 0)
+
+
+class RecordedEngine(PassingEngine):
     """An engine that answers from a recording where it can, and else from a model. Of a single
     stream of a clip a second.
 
@@ -75,8 +90,8 @@ class RecordedEngine:
     """
 
     def __init__(self, recording: ModelRecording, engine: Engine | None) -> None:
-        self._recording, self._engine = recording, engine
-        self._info: EngineInfo | None = None
+        super().__init__(engine or _Idle())
+        self._recording, self._has_model = recording, engine is not None
         self.num_missing = 0
         """What was asked, is not recorded, and could not be asked of a model."""
 
@@ -87,67 +102,9 @@ class RecordedEngine:
             return cls(ModelRecording(options.replay), None)
         return made() if options.record is None else cls(ModelRecording(options.record), made())
 
-    @property
-    def info(self) -> EngineInfo:
-        assert self._info is not None, "the engine has not been started"
-        return self._info
-
-    async def start(self, progress: Progress) -> None:
-        if self._engine is not None:
-            await self._engine.start(progress)
-            self._info = self._engine.info
-        else:
-            self._info = find_model("demo", served_name=None).info(
-                mode="segments",
-                tokens_per_clip=1,
-                max_clips=1,
-                max_images=0,
-                writes_json=False,
-                calls_functions=False,
-            )
-
     async def close(self) -> None:
         self._recording.close()
-        if self._engine is not None:
-            await self._engine.close()
-
-    def healthy(self) -> bool:
-        return self._engine is None or self._engine.healthy()
-
-    def load(self) -> EngineLoad:
-        return EngineLoad() if self._engine is None else self._engine.load()
-
-    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
-        if self._engine is None:
-            return Remembered()
-        return await self._engine.open_stream(stream_id, claim)
-
-    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
-        if self._engine is not None:
-            await self._engine.close_stream(stream_id, forget=forget)
-
-    async def forget(
-        self,
-        stream_id: StreamId,
-        start_s: float,
-        end_s: float,
-        *,
-        is_aged: bool = False,
-        max_clips: int | None = None,
-    ) -> Forgotten:
-        assert self._engine is not None, "nothing is forgotten of a recording"
-        return await self._engine.forget(
-            stream_id, start_s, end_s, is_aged=is_aged, max_clips=max_clips
-        )
-
-    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
-        if self._engine is None:
-            return IngestResult(0, 0)
-        return await self._engine.ingest(clip, care)
-
-    async def take_stock(self, waiting: Waiting) -> Stock:
-        assert self._engine is not None, "a recording holds no segments"
-        return await self._engine.take_stock(waiting)
+        await super().close()
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         """As it was answered, with the probability of its least likely token."""
@@ -170,7 +127,7 @@ class RecordedEngine:
         return CheckResult(tuple(said["logprobs"]), said["best"])
 
     def _model(self) -> Engine:
-        if self._engine is None:
+        if not self._has_model:
             self.num_missing += 1
             raise EngineFailed("that was not asked when it was recorded")
         return self._engine
