@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from onlooker.benchmarks.cpu import CpuMeter
+from onlooker.benchmarks.diary_truth import comings_of, is_true, last_seen_s
 from onlooker.benchmarks.hour import Hour
 from onlooker.benchmarks.recording import RecordedEngine
 from onlooker.benchmarks.report import rows
@@ -39,11 +40,9 @@ from onlooker.core.clock import SystemClock
 from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.answers import spoken_time
-from onlooker.demo_model.changes import sentence
 from onlooker.demo_model.phrases import a
 from onlooker.demo_model.table import COLORS, SHAPES
 from onlooker.demo_model.things import Kind, name
-from onlooker.demo_model.view import differences
 from onlooker.engine.checks import Check
 from onlooker.engine.config import EngineSection, RestartSection
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, Question
@@ -56,7 +55,6 @@ from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.diary.diary_writer import DiaryWriter
 from onlooker.streams.diary.digest import items_of
 from onlooker.streams.diary.periods import WallClock
-from onlooker.streams.diary.scene_gate import unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.moments.config import MomentsSection
 from onlooker.streams.moments.moment_finder import MomentFinder
@@ -314,7 +312,7 @@ async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) 
     kinds = _kinds(hour, options.kinds, options.seed)
     ways = {name_: MomentMarks() for name_ in ("planner", "diary_alone", "retrieval_alone")}
     for kind in kinds:
-        begun, last_s = _begun(hour, kind), _last_seen(hour, kind)
+        begun, last_s = comings_of(hour, kind), last_seen_s(hour, kind)
         await _ask_planner(watched, ways["planner"], kind, begun, last_s)
         await _ask_diary(watched, ways["diary_alone"], kind, begun)
         await _ask_engine(watched, ways["retrieval_alone"], kind, begun, last_s)
@@ -328,7 +326,7 @@ async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) 
         "digest_unchecked": _summary(hour, entries),
         "sentences": {
             "n": len(entries),
-            "true": _mean([_is_true(hour, one.text, one) for one in entries]),
+            "true": _mean([is_true(hour, one.text, one) for one in entries]),
         },
         "cameras": None,
         "first_answer_s": round(statistics.median(watched.delays_s), 3),
@@ -406,75 +404,16 @@ async def _ask_engine(
         way.ends.append(at_s is not None and abs(at_s - truth) <= NEAR_S)
 
 
-# ---- truth
-
-
-def _begun(hour: Hour, kind: Kind) -> list[float]:
-    """The stamps of the clips from which on a kind is to be seen."""
-    shown = hour.view.shown
-    return [
-        float(index)
-        for index in range(len(shown))
-        if kind in shown[index] and (index == 0 or kind not in shown[index - 1])
-    ]
-
-
-def _last_seen(hour: Hour, kind: Kind) -> float | None:
-    found = [index for index, kinds in enumerate(hour.view.shown) if kind in kinds]
-    return float(found[-1]) if found else None
-
-
-def _is_true(hour: Hour, text: str, entry: DiaryEntry) -> bool:
-    """Whether every sentence of an entry is so at its clip."""
-    at = int(entry.start_s)
-    view = hour.view
-    now = {name(kind) for kind in view.shown[at]}
-    before = {name(kind) for kind in view.shown[at - 1]} if at else set[str]()
-    changed = set[str]()
-    if at:
-        changed = {sentence(one) for one in differences(view.last(at - 1), view.last(at))}
-    text, hints = _without_hints(text)
-    if hints - {kind[0] for kind in view.shown[at] - (view.shown[at - 1] if at else set())}:
-        return False
-    listed = _listed(text)
-    if listed is not None:
-        return listed == now
-    for one in re.findall(r"[^.]+\.", text):
-        said = one.strip()
-        come = re.fullmatch(r"An? (\w+ \w+) appeared\.", said)
-        gone = re.fullmatch(r"The (\w+ \w+) left\.", said)
-        is_so = said in changed
-        is_so = is_so or (come is not None and come[1] in now - before)
-        is_so = is_so or (gone is not None and gone[1] in before - now)
-        if not is_so:
-            return False
-    return True
-
-
-def _without_hints(text: str) -> tuple[str, set[str]]:
-    """What the model said, and the colours of which the diary says that something came."""
-    hint = unnamed(r"(\w+)")
-    return re.sub(rf"(?:\. )?{hint}", "", text), set(re.findall(hint, text))
-
-
-def _listed(text: str) -> set[str] | None:
-    """The kinds that a sentence lists, as "A red star and a blue cross"; None where it is none."""
-    if text.endswith("."):
-        return None
-    found = re.findall(rf"\b(?:{'|'.join(COLORS)}) (?:{'|'.join(SHAPES)})\b", text)
-    return set(found)
-
-
 def _summary(hour: Hour, entries: Sequence[DiaryEntry]) -> dict[str, Any]:
     """How true the digest of all is, and how much of the rare it tells."""
     items, _ = items_of(entries, max_items=DiarySection().max_summary_items)
     told = [(item.sentence, entry) for item in items for entry in item.entries]
-    rare = [(kind, at_s) for kind in sorted(hour.rare) for at_s in _begun(hour, kind)]
+    rare = [(kind, at_s) for kind in sorted(hour.rare) for at_s in comings_of(hour, kind)]
     tells = [
         any(abs(entry.start_s - at_s) <= NEAR_S and name(kind) in text for text, entry in told)
         for kind, at_s in rare
     ]
-    true = [_is_true(hour, entry.text, entry) for _, entry in told]
+    true = [is_true(hour, entry.text, entry) for _, entry in told]
     return {
         "true": _mean(true),
         "told": _mean(tells),
