@@ -147,10 +147,8 @@ class MomentFinder:
             asked = " ".join(plan.subject)
             found = await self._found(plan, asked)
             for color in colors_in(asked):  # something of it came that the model did not name
-                found += [
-                    one for one in await self._found(plan, unnamed(color)) if one not in found
-                ]
-            found.sort(key=lambda one: one.start_s)
+                found += await self._found(plan, unnamed(color))
+            found = sorted(dict.fromkeys(found), key=lambda one: one.start_s)
             if found or len(plan.subject) < MIN_LOOSE_WORDS:
                 return found
             # The diary may have another word for one of them.
@@ -209,15 +207,8 @@ class MomentFinder:
             first = ""  # so little room is for the answer itself
         else:
             yield AnswerDelta(first, is_interim=True)
-        looks = Looks(
-            engine=engine,
-            question=question,
-            clock=self._clock,
-            until_s=self._until_s(question),
-            max_checks=self._settings.max_checks,
-            max_parallel=self._settings.max_parallel,
-        )
-        found = await self._found_out(plan, entries, everything, looks)
+        looks = self._looks(question, engine)
+        found = await self._found_out(plan, entries, telling, everything, looks)
         if not (entries or found.moments or found.is_exact):
             return
         left = question.max_tokens - num_tokens(first)
@@ -231,36 +222,35 @@ class MomentFinder:
     ) -> AsyncGenerator[AnswerEvent]:
         """A digest of what checks do not contradict."""
         most = self._diary.settings.max_summary_items
-        reader: Proofreader | None = None
+        looks = None
         if engine.info.mode != "resend":
             yield AnswerDelta(LOOKING, is_interim=True)
-            reader = self.proofreader(question, engine)
-            entries = await reader.proved(entries, max_items=most)
+            looks = self._looks(question, engine)
+            entries = await Proofreader(looks).proved(entries, max_items=most)
         text, is_cut = fitted(
             lambda count: self._summaries.digest(entries, max_items=count),
             most,
             question.max_tokens,
         )
         yield AnswerDelta(text)
-        yield self._end(question, text, [], None, reader, is_cut=is_cut)
+        yield self._end(question, text, [], None, looks, is_cut=is_cut)
 
     def proofreader(self, question: Question, engine: Engine) -> Proofreader:
         """What checks the digest that answers a question."""
-        return Proofreader(
+        return Proofreader(self._looks(question, engine))
+
+    def _looks(self, question: Question, engine: Engine) -> Looks:
+        """The checks that a question may have, from now on."""
+        budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
+        is_timed = self._is_live or question.budget_s is not None
+        return Looks(
             engine=engine,
             question=question,
-            wording=engine.info.wording,
             clock=self._clock,
-            until_s=self._until_s(question),
+            until_s=self._clock.now_s() + budget_s if is_timed else math.inf,
             max_checks=self._settings.max_checks,
             max_parallel=self._settings.max_parallel,
         )
-
-    def _until_s(self, question: Question) -> float:
-        """Clock time at which the checks of a question end."""
-        budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
-        is_timed = self._is_live or question.budget_s is not None
-        return self._clock.now_s() + budget_s if is_timed else math.inf
 
     async def _may_sweep(self, plan: QuestionPlan, wording: Wording) -> bool:
         """Whether it is worth looking for what the diary does not name: there is a diary, and the
@@ -315,14 +305,18 @@ class MomentFinder:
         self,
         plan: QuestionPlan,
         entries: Sequence[DiaryEntry],
+        telling: Sequence[DiaryEntry],
         everything: Sequence[DiaryEntry],
         looks: Looks,
     ) -> FoundTimes:
         """What is found by checks. Where the model has no question for what is asked, but has for
         things of that kind that the diary names, each of these is looked for by itself; where it
-        has for none of them, what the diary says is told unchecked."""
-        wording, happening = looks.engine.info.wording, happening_in(plan.condition)
-        telling = self._telling(plan, entries, wording)
+        has for none of them, what the diary says is told unchecked.
+
+        Args:
+            telling: those of `entries` that may tell of it.
+        """
+        wording, happening = looks.wording, happening_in(plan.condition)
         if wording.rules and telling and wording.rule_for(plan.condition) is None:
             names, are_all = conditions_in(telling, plan.subject, happening, wording)
             if names:
@@ -402,15 +396,15 @@ class MomentFinder:
         text: str,
         moments: Sequence[FoundMoment],
         is_exact: bool | None,
-        checks: Looks | Proofreader | None = None,
+        looks: Looks | None = None,
         *,
         is_cut: bool,
     ) -> AnswerEnd:
         spans = tuple((one.at_s, one.end_s) for one in moments)
         return AnswerEnd(
             FinishReason.LENGTH if is_cut else FinishReason.STOP,
-            0 if checks is None else checks.num_prompt_tokens,
-            0 if checks is None else checks.num_cached_tokens,
+            0 if looks is None else looks.num_prompt_tokens,
+            0 if looks is None else looks.num_cached_tokens,
             num_tokens(text),
             clip_spans_s=spans,
             retrieved_spans_s=spans,

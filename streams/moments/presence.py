@@ -115,32 +115,47 @@ class Looks:
     question: Question
     clock: Clock
     until_s: float
+    """Clock time at which checks end."""
     max_checks: int
     max_parallel: int
     _made: list[Presence] = field(default_factory=list)
 
     def for_condition(self, condition: str, *, num_sharing: int = 1) -> Presence:
         """The presence of a condition, one of so many that have equal parts of the checks."""
-        wording = self.engine.info.wording
+        return self.for_question(
+            self.wording.question_for(condition),
+            max_checks=max(1, self.max_checks // num_sharing),
+            max_parallel=self.max_parallel,
+        )
+
+    def for_question(self, asked: CheckQuestion, *, max_checks: int, max_parallel: int) -> Presence:
+        """The presence of what a question asks, with limits of its own."""
         presence = Presence(
             engine=self.engine,
             question=self.question,
-            asked=wording.question_for(condition),
-            wording=wording,
+            asked=asked,
+            wording=self.wording,
             clock=self.clock,
             until_s=self.until_s,
-            max_checks=max(1, self.max_checks // num_sharing),
-            max_parallel=self.max_parallel,
+            max_checks=max_checks,
+            max_parallel=max_parallel,
         )
         self._made.append(presence)
         return presence
 
     @property
+    def wording(self) -> Wording:
+        """How the model wants to be asked."""
+        return self.engine.info.wording
+
+    @property
     def num_prompt_tokens(self) -> int:
+        """Tokens of the prompts of all checks."""
         return sum(one.num_prompt_tokens for one in self._made)
 
     @property
     def num_cached_tokens(self) -> int:
+        """Those of them whose KV was found, and not computed."""
         return sum(one.num_cached_tokens for one in self._made)
 
 

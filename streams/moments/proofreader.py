@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from onlooker.cache_store.diary import DiaryEntry
-from onlooker.core.clock import Clock
-from onlooker.engine.interface import Engine, Question
-from onlooker.engine.wording import CheckQuestion, Wording
+from onlooker.engine.wording import CheckQuestion
 from onlooker.streams.diary.digest import items_of
 from onlooker.streams.moments.claims import claims_of
-from onlooker.streams.moments.presence import Presence
+from onlooker.streams.moments.presence import Looks, Presence
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,11 @@ class _Proof:
     """Whether the answer should be yes."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Proofreader:
     """Of one digest."""
 
-    engine: Engine
-    question: Question
-    wording: Wording
-    clock: Clock
-    until_s: float
-    """Clock time at which checks end."""
-    max_checks: int
-    max_parallel: int
+    looks: Looks
     _presences: dict[str, Presence] = field(default_factory=dict)
     """By the question that is asked."""
     _num_asked: int = 0
@@ -51,7 +42,7 @@ class Proofreader:
         while True:
             items, _ = items_of(left, max_items=max_items)
             new = [one for item in items for one in item.entries if one not in read]
-            if not new or self._num_asked >= self.max_checks:
+            if not new or self._num_asked >= self.looks.max_checks:
                 return left
             read.update(new)
             proofs = {one: self._proofs(one) for one in new}
@@ -59,24 +50,15 @@ class Proofreader:
             wrong = {one for one, of_one in proofs.items() if self._is_wrong(of_one)}
             left = [one for one in left if one not in wrong]
 
-    @property
-    def num_prompt_tokens(self) -> int:
-        """Tokens of the prompts of all checks."""
-        return sum(one.num_prompt_tokens for one in self._presences.values())
-
-    @property
-    def num_cached_tokens(self) -> int:
-        """Those of them whose KV was found, and not computed."""
-        return sum(one.num_cached_tokens for one in self._presences.values())
-
     def _proofs(self, entry: DiaryEntry) -> list[_Proof]:
         """What to check of an entry. A model with rules of its own is asked only what these know;
         any other is asked whether the sentence is so."""
-        if not self.wording.rules:
-            return [_Proof(self.wording.question_for(entry.text), entry.end_s, is_so=True)]
+        wording = self.looks.wording
+        if not wording.rules:
+            return [_Proof(wording.question_for(entry.text), entry.end_s, is_so=True)]
         found: list[_Proof] = []
         for claim in claims_of(entry.text):
-            asked = self.wording.rule_for(claim.condition)
+            asked = wording.rule_for(claim.condition)
             if asked is None or asked.about_event or (claim.is_before and entry.start_s <= 0):
                 continue
             before_s = math.nextafter(entry.start_s, -math.inf)
@@ -85,26 +67,18 @@ class Proofreader:
 
     async def _look(self, proofs: Sequence[_Proof]) -> None:
         times_s: dict[str, list[float]] = {}
-        for proof in proofs[: self.max_checks - self._num_asked]:
-            times_s.setdefault(proof.asked.text, []).append(proof.at_s)
-            self._presences.setdefault(proof.asked.text, self._presence(proof.asked))
+        for proof in proofs[: self.looks.max_checks - self._num_asked]:
+            text = proof.asked.text
+            times_s.setdefault(text, []).append(proof.at_s)
+            if text not in self._presences:  # as many questions as may be are asked at once
+                self._presences[text] = self.looks.for_question(
+                    proof.asked, max_checks=self.looks.max_checks, max_parallel=1
+                )
             self._num_asked += 1
         asked = list(times_s.items())
-        for start in range(0, len(asked), self.max_parallel):
-            part = asked[start : start + self.max_parallel]
+        for start in range(0, len(asked), self.looks.max_parallel):
+            part = asked[start : start + self.looks.max_parallel]
             await asyncio.gather(*(self._presences[text].look(at) for text, at in part))
-
-    def _presence(self, asked: CheckQuestion) -> Presence:
-        return Presence(
-            engine=self.engine,
-            question=self.question,
-            asked=asked,
-            wording=self.wording,
-            clock=self.clock,
-            until_s=self.until_s,
-            max_checks=self.max_checks,
-            max_parallel=1,  # as many questions as may be are asked at once
-        )
 
     def _is_wrong(self, proofs: Sequence[_Proof]) -> bool:
         """Whether a check contradicts."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 from onlooker.engine.wording import DEFAULT_WORDING, Wording, WordingRule
+from onlooker.streams.moments.presence import Looks
 from onlooker.streams.moments.proofreader import Proofreader
 from tests.fakes.diaries import make_entry
 
@@ -26,8 +28,15 @@ BY_RULE = Wording(
 class Sighted(ScriptedEngine):
     """Sees some things in the clips of some seconds; of `blind_s` it can tell nothing."""
 
-    def __init__(self, seen_s: Mapping[str, tuple[int, ...]], *, blind_s: int = -1) -> None:
+    def __init__(
+        self,
+        seen_s: Mapping[str, tuple[int, ...]],
+        wording: Wording = BY_RULE,
+        *,
+        blind_s: int = -1,
+    ) -> None:
         super().__init__()
+        self._info = replace(self._info, wording=wording)
         self.seen_s, self.blind_s = seen_s, blind_s
         self.asked: list[tuple[str, int]] = []
 
@@ -40,15 +49,16 @@ class Sighted(ScriptedEngine):
         return CheckResult(logprobs=(0.0, -8.0) if is_so else (-8.0, 0.0), num_prompt_tokens=3)
 
 
-def reader(engine: Sighted, wording: Wording = BY_RULE, *, max_checks: int = 100) -> Proofreader:
+def reader(engine: Sighted, *, max_checks: int = 100) -> Proofreader:
     return Proofreader(
-        engine=engine,
-        question=Question(text="What happened?", stream_id=StreamId("s"), asked_s=9.0),
-        wording=wording,
-        clock=ManualClock(),
-        until_s=math.inf,
-        max_checks=max_checks,
-        max_parallel=2,
+        Looks(
+            engine=engine,
+            question=Question(text="What happened?", stream_id=StreamId("s"), asked_s=9.0),
+            clock=ManualClock(),
+            until_s=math.inf,
+            max_checks=max_checks,
+            max_parallel=2,
+        )
     )
 
 
@@ -110,11 +120,11 @@ async def test_no_more_is_checked_than_may_be() -> None:
     entries = [make_entry(float(at), "The red star stopped.") for at in range(1, 6)]
     proofreader = reader(engine, max_checks=2)
     assert await proofreader.proved(entries, max_items=5) == entries[2:]
-    assert (len(engine.asked), proofreader.num_prompt_tokens) == (2, 6)
+    assert (len(engine.asked), proofreader.looks.num_prompt_tokens) == (2, 6)
 
 
 async def test_a_model_without_rules_is_asked_whether_the_sentence_is_so() -> None:
-    engine = Sighted({"A dog came in": (2,)})
+    engine = Sighted({"A dog came in": (2,)}, DEFAULT_WORDING)
     right, wrong = make_entry(2.0, "A dog came in."), make_entry(4.0, "A dog came in.")
-    told = await reader(engine, DEFAULT_WORDING).proved([right, wrong], max_items=5)
+    told = await reader(engine).proved([right, wrong], max_items=5)
     assert told == [right]
