@@ -33,8 +33,8 @@ _AFTER_NAME = (
     "since|during|between|for"
 )
 _NAME = re.compile(
-    rf"\b(?P<what>{_DETERMINER}\s+(?P<name>(?!(?:{_NO_NAME})\b)[a-z][\w-]*"
-    rf"(?:\s+(?!(?:{_AFTER_NAME})\b)[a-z][\w-]*){{0,3}}))",
+    rf"\b{_DETERMINER}\s+(?P<name>(?!(?:{_NO_NAME})\b)[a-z][\w-]*"
+    rf"(?:\s+(?!(?:{_AFTER_NAME})\b)[a-z][\w-]*){{0,3}})",
     re.IGNORECASE,
 )
 _OPENING = r"(?:(?:and|but|ok|okay|so)\b[\s,]*)?"
