@@ -32,8 +32,11 @@ _VERBS = {
     Happening.STOPS: "stop stops stopped",
 }
 _OF_VERB = {verb: happening for happening, verbs in _VERBS.items() for verb in verbs.split()}
-_PLACE = re.compile(r"\b(?:the|your|my|his|her|its|their|to|on|at|from)\s+left\b")
-_PARTICLE = re.compile(r"\b(go|goes|went|come|comes|came)\s+(on|by|back|up|down|in|into|out)\b")
+_PLACE = re.compile(r"\b(?:a|the|your|my|his|her|its|their|to|on|at|from)\s+left\b|\bleft\s+of\b")
+_PARTICLE = re.compile(
+    r"\b(go|goes|went|come|comes|came)\s+(on|by|back|up|down|in|into|out)\b|"
+    r"\b(?:go|goes|went)\s+(?:to|past|through|along|around|across|over|under)\b"
+)
 _WITH_PARTICLE = {"in": Happening.COMES, "into": Happening.COMES, "back": Happening.COMES}
 _STOP = re.compile(r"[.;!?]\s*")
 _WORD = re.compile(r"[^\W_]+")
@@ -49,7 +52,7 @@ def happening_in(text: str) -> Happening | None:
     bare = _PLACE.sub(" ", text.lower())
     for word in _WORD.finditer(bare):
         if (said := _PARTICLE.match(bare, word.start())) is not None:
-            # "Went on" and "came by" say nothing of a coming or leaving.
+            # "Went on", "went to" and "came by" say nothing of a coming or leaving.
             if said[1] in ("go", "goes", "went") and said[2] == "out":
                 return Happening.LEAVES
             if (found := _WITH_PARTICLE.get(said[2])) is not None:

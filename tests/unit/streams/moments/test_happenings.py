@@ -26,6 +26,11 @@ COMES, LEAVES, CHANGES = Happening.COMES, Happening.LEAVES, Happening.CHANGES
         ("The left door opens.", None),
         ("there is a parcel to left of it", None),
         ("A man walks past and goes on", None),
+        ("A lamp left of the door", None),
+        ("A left shoe", None),
+        ("A car goes past the gate", None),
+        ("A woman went to the fridge", None),
+        ("A man goes through the gate and leaves", LEAVES),
         ("", None),
     ],
 )
