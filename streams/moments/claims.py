@@ -41,14 +41,11 @@ def _claims(sentence: str) -> list[WrittenClaim]:
     if (found := _CAME.fullmatch(sentence)) is not None:
         there = _there_is(found["thing"])
         return [there, replace(there, is_so=False, is_before=True)]
+    if (found := _TURNED.fullmatch(sentence)) is not None:
+        return _turned(found["thing"], found["color"])
     if (found := _WENT.fullmatch(sentence)) is not None:
         there = _there_is(found["thing"])
         return [replace(there, is_before=True), replace(there, is_so=False)]
-    if (found := _TURNED.fullmatch(sentence)) is not None:
-        thing, colors = found["thing"], colors_in(found["thing"])
-        before = [replace(_there_is(thing), is_before=True)]
-        turned = [_there_is(thing.replace(color, found["color"])) for color in colors[:1]]
-        return [*before, *turned]
     if (found := _DID.fullmatch(sentence)) is not None:
         return [_there_is(found["thing"])]
     if (found := _SHOWS.fullmatch(sentence)) is not None:
@@ -57,6 +54,15 @@ def _claims(sentence: str) -> list[WrittenClaim]:
     if all(_LISTED.fullmatch(one) for one in listed):
         return [_there_is(one.split(" ", 1)[1]) for one in listed]
     return []
+
+
+def _turned(thing: str, color: str) -> list[WrittenClaim]:
+    """That a thing had its colour before, and has another now."""
+    if not colors_in(color):
+        return []  # it turned left, or off
+    before = [replace(_there_is(thing), is_before=True)]
+    colors = colors_in(thing)[:1]
+    return before + [_there_is(re.sub(rf"\b{one}\b", color, thing, flags=re.I)) for one in colors]
 
 
 def _there_is(thing: str) -> WrittenClaim:

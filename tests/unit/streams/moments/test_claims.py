@@ -44,6 +44,14 @@ from onlooker.streams.moments.claims import WrittenClaim, claims_of
             "The red cross stopped. The dog barked at the postman.",
             [WrittenClaim("there is a red cross")],
         ),
+        ("The red car turned left.", []),
+        (
+            "The Red cross turned orange.",
+            [
+                WrittenClaim("there is a Red cross", is_before=True),
+                WrittenClaim("there is an orange cross"),
+            ],
+        ),
         ("Something red appeared", []),
         ("The scene changed.", []),
         ("", []),
