@@ -8,6 +8,7 @@ without a model. What a changed rule asks and nobody asked before fails there, a
 import argparse
 import json
 import math
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ class ModelRecording:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._said: dict[str, Said] = {}
         if path.exists():
-            for line in path.read_text().splitlines():
-                key, said = json.loads(line)
-                self._said[key] = said
+            # What has no end was cut off as its process ended, and is asked again.
+            whole, _, cut = path.read_bytes().rpartition(b"\n")
+            self._said = dict(map(json.loads, whole.splitlines()))
+            if cut:
+                os.truncate(path, path.stat().st_size - len(cut))
         self._file = path.open("a", buffering=1)
 
     def find(self, key: str) -> Said | None:

@@ -35,3 +35,18 @@ async def test_a_recording_answers_for_the_same_clip_and_for_no_other(tmp_path: 
             await replayed.check(other)
     assert replayed.num_missing == 2
     again.close()
+
+
+async def test_a_recording_whose_last_line_was_cut_off_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "said.jsonl"
+    first = ModelRecording(path)
+    told = await RecordedEngine(first, Sure()).check(_check(3.0))
+    first.close()
+    path.write_text(path.read_text() + '["Is there a d')  # the process ended as it wrote
+    cut = ModelRecording(path)
+    await RecordedEngine(cut, Sure()).check(_check(4.0))
+    cut.close()
+    again = ModelRecording(path)
+    replayed = RecordedEngine(again, None)
+    assert [await replayed.check(_check(at_s)) for at_s in (3.0, 4.0)] == [told, told]
+    again.close()
