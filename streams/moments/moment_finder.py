@@ -220,13 +220,15 @@ class MomentFinder:
     async def _summed_up(
         self, question: Question, entries: Sequence[DiaryEntry], engine: Engine
     ) -> AsyncGenerator[AnswerEvent]:
-        """A digest of what checks do not contradict."""
+        """A digest of what checks do not contradict; no end where they contradict all."""
         most = self._diary.settings.max_summary_items
         looks = None
         if engine.info.mode != "resend":
             yield AnswerDelta(LOOKING, is_interim=True)
             looks = self._looks(question, engine)
             entries = await Proofreader(looks).proved(entries, max_items=most)
+            if not entries:
+                return  # nothing is left to tell, and the model answers from what it has
         text, is_cut = fitted(
             lambda count: self._summaries.digest(entries, max_items=count),
             most,

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from onlooker.cache_store.config import DiarySection
 from onlooker.cache_store.diaries.words import words_of
 from onlooker.cache_store.diary import DiaryEntry, DiaryQuery
 from onlooker.core.clock import ManualClock
@@ -50,6 +51,10 @@ class Kept(StreamDiary):
 
     def __init__(self, *texts: str) -> None:
         self.entries = [make_entry(float(at_s), text) for at_s, text in enumerate(texts)]
+
+    @property
+    def settings(self) -> DiarySection:
+        return DiarySection()
 
     async def find_all(self, query: DiaryQuery) -> list[DiaryEntry]:
         wanted = set(words_of(query.words))
@@ -187,3 +192,12 @@ async def test_where_the_diary_stops_answering_the_model_answers_alone() -> None
         question, Now.of(question, None), ScriptedEngine(), otherwise=_model_says
     )
     assert [event async for event in events] == [AnswerDelta("Twice.")]
+
+
+async def test_where_checks_contradict_all_of_a_digest_the_model_answers() -> None:
+    diary = Kept("Dark", "A dog came in.")
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(text="What happened?", stream_id=StreamId("door"), asked_s=9.0)
+    now, blind = Now.of(question, None), Seeing()
+    *_, last = [one async for one in finder.answer(question, now, blind, otherwise=_model_says)]
+    assert last == AnswerDelta("Twice.")
