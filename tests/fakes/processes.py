@@ -9,17 +9,18 @@ from tests.fakes.waiting import until
 
 
 def children(pid: int) -> dict[int, str]:
-    """The processes that `pid` has started and that still run, and their command lines."""
+    """The processes that `pid` has started and that still run, and their command lines; the oldest
+    comes first, whatever its number: the machine gives small numbers again at some time."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent, *rest = (folder / "stat").read_text().rpartition(")")[2].split()
             words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue  # it has ended meanwhile
         if int(parent) == pid and state != "Z":
-            found[int(folder.name)] = words
-    return found
+            found[int(rest[17]), int(folder.name)] = words  # the tick at which it began
+    return {number: words for (_, number), words in sorted(found.items())}
 
 
 def descendants(pid: int) -> dict[int, str]:

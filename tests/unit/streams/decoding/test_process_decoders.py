@@ -37,6 +37,7 @@ from tests.fakes.pictures import (
     sets_of,
     without_sets,
 )
+from tests.fakes.processes import children
 from tests.fakes.recordings import moved, parts_of, time_scale
 from tests.fakes.turned import turned_video
 
@@ -75,19 +76,7 @@ def process_of(video: VideoDecoder) -> int:
     assert isinstance(video._pool, WorkerPool)
     nursery = video._pool._nursery._process
     assert nursery is not None
-    return max(
-        int(name)
-        for name in os.listdir("/proc")
-        if name.isdigit() and _parent(int(name)) == nursery.pid
-    )
-
-
-def _parent(process_id: int) -> int:
-    try:
-        with open(f"/proc/{process_id}/stat") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+    return list(children(nursery.pid))[-1]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -167,8 +156,7 @@ def test_a_still_survives_the_death_of_every_process(pool: WorkerPool) -> None:
 def num_processes(pool: WorkerPool) -> int:
     """How many decoder processes there are, once those that were told to end have."""
     assert pool._nursery._process is not None
-    parent = pool._nursery._process.pid
-    return sum(name.isdigit() and _parent(int(name)) == parent for name in os.listdir("/proc"))
+    return len(children(pool._nursery._process.pid))
 
 
 def await_processes(pool: WorkerPool, number: int) -> None:

@@ -17,6 +17,7 @@ from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.costly import endless_jpeg
 from tests.fakes.jpeg_camera import jpeg_camera
 from tests.fakes.pictures import encode, make_pixels
+from tests.fakes.processes import children
 from tests.fakes.streams import next_event, running_hub, waiting_events
 from tests.fakes.timed import timed_video
 from tests.fakes.waiting import until
@@ -155,9 +156,4 @@ async def test_a_stream_can_be_closed_while_its_source_keeps_a_decoder_busy() ->
 def decoders_of(hub: StreamHub) -> list[int]:
     """The ids of a hub's decoder processes."""
     nursery = hub._shared.decoding.workshop._nursery._process  # type: ignore[attr-defined]
-    return [] if nursery is None else children_of(nursery.pid)
-
-
-def children_of(process_id: int) -> list[int]:
-    text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
-    return [int(one) for one in text.split()]
+    return [] if nursery is None else list(children(nursery.pid))
