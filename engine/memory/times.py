@@ -32,6 +32,9 @@ Span = tuple[float, float]
 
 _MINUTE_S, _DAY_S = 60.0, 86400.0
 
+_GAP = re.compile(r"\s{16,}")
+"""No time is named across so much white space, through which rules would look again and again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Now:
@@ -144,6 +147,7 @@ def _as_exact(span: Span) -> Span:
 def _named(question: str, now: Now) -> Iterator[tuple[re.Match[str], Span, "_Meaning"]]:
     """What names a time in `question`, the span that it means, and the rule that says so."""
     text = question.lower().replace("\u2019", "'")
+    text = _GAP.sub(lambda gap: "|" * len(gap[0]), text)
     now = _dated(text, now)
     for pattern, meaning in _RULES:
         if meaning is _day_part and now.day is not None and "#" in text:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.engine.memory.times import Now, named_spans, speaks_of_now, time_asked
+from onlooker.engine.memory.times import (
+    Now,
+    named_spans,
+    named_times,
+    speaks_of_now,
+    time_asked,
+)
 
 ZONE = ZoneInfo("Europe/Berlin")
 NOON_TO_ONE = Now(3600.0, datetime(2026, 5, 4, 12, 0, tzinfo=ZONE).timestamp(), ZONE)
@@ -244,3 +250,11 @@ def test_days_of_a_recording_are_those_of_whoever_asks(
 ) -> None:
     expected = [] if span is None else [pytest.approx(span)]
     assert named_spans(question, ASKED_LATER) == expected
+
+
+def test_no_time_is_named_across_much_white_space() -> None:
+    now = Now(asked_s=100.0)
+    assert named_spans("who came in the   first minute?", now) == [(0.0, 60.0)]
+    assert named_spans(f"who came in the first{' ' * 8000}minute?", now) == []
+    (named,) = named_times(f"{' ' * 100}at 12 seconds", now)
+    assert named.place == slice(100, 113), "the words stand where they stood"
