@@ -118,7 +118,7 @@ class MomentFinder:
         if plan is not None and (plan.wanted is Wanted.SUMMARY or engine.info.mode != "resend"):
             await self._settle()
             entries = await self._entries(plan)
-            if is_plain or engine.info.wording.summary is None:
+            if (is_plain and plan.is_plain) or engine.info.wording.summary is None:
                 answering = self._planned(question, plan, entries, engine)
             else:
                 answering = self._retold(question, plan, entries, engine)

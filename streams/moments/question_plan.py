@@ -39,11 +39,16 @@ class QuestionPlan:
     """The words by which the diary tells of it."""
     spans: tuple[Span, ...]
     """The stream times that are asked about, in order; no two overlap."""
+    is_plain: bool = True
+    """Whether it does not say how to answer, such as in which language."""
 
     def about(self, condition: str) -> "QuestionPlan":
         """The same of another condition."""
         return replace(self, condition=condition, subject=_subject_of(condition))
 
+
+MAX_LETTERS = 400
+"""Letters of a question that may have a plan. What is longer says more than any rule knows."""
 
 _END = r"\s*[?.!]*\s*$"
 _DID = r"(?:did|has|have|had|was|were)"
@@ -61,11 +66,11 @@ _RULES: tuple[tuple[str, Wanted], ...] = (
     ),
     (r"(?:at\s+(?:what|which)\s+times|on\s+which\s+occasions)\s+(?P<what>.+)", Wanted.EACH),
     (
-        r"(?:when|at\s+what\s+time)\s+(?:was|is)\s+the\s+(?P<which>first|last)\s+(?:time|moment)\s*"
+        r"(?:when|(?:at\s+)?what\s+time)\s+(?:was|is)\s+the\s+(?P<which>first|last)\s+(?:time|moment)\s*"
         r"(?:that|when)?\s+(?P<what>.+)",
         Wanted.EACH,
     ),
-    (r"(?:when|at\s+what\s+time)\s+(?P<what>.+)", Wanted.EACH),
+    (r"(?:when|(?:at\s+)?what\s+time)\s+(?P<what>.+)", Wanted.EACH),
     (
         r"(?:what\s+(?:has\s+|had\s+|have\s+you\s+seen\s+)?happen(?:ed)?|what\s+went\s+on|"
         r"what\s+was\s+going\s+on|what\s+did\s+i\s+miss|what\s+changed|summari[sz]e|sum\s+up|"
@@ -82,9 +87,43 @@ _SO_FAR = re.compile(
     re.IGNORECASE,
 )
 _WHICH = re.compile(r"\b(?:for\s+the\s+)?(first|last|latest|most\s+recently)(?:\s+time)?\b", re.I)
+_NO_PLAN = re.compile(
+    r"\b(?:n?or|either|not|never|nobody|nothing|no)\b|n['\u2019]t\b|"
+    r"\b(?:second|third|fourth|fifth|next|other|2nd|3rd|\d+th)\b|"
+    r"(?:[?;:,]|\b(?:and|but)\b)\s*(?:and\s+|but\s+|then\s+)?"
+    r"(?:who|whom|whose|what|which|when|where|why|how|is|are|was|were|do|does|did|say|tell)\b",
+    re.IGNORECASE,
+)
+"""One of several things, that something is not so, a moment by its number, or a second question:
+the checks of one condition cannot tell these."""
+_FILLER = re.compile(r"\b(?:exactly|precisely|actually|again|ever|please)\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+")
+_WHOLE = frozenset(
+    _WORD.findall(
+        "a all also away been briefly camera day during everything exactly footage for front gone "
+        "happened has have here i in inside it lately me meanwhile of on outside overall please "
+        "quickly recently recording saw seen shortly so stream that the there this today tonight "
+        "us very video was we were what while you"
+    )
+)
+"""Words behind "what happened" with which all that happened is still what is asked for."""
+_SAYS_HOW = re.compile(
+    r"^(?:please\s+)?(?:summari[sz]e|sum\s+up|give\s+me\s+a\s+summary)\b(?P<what>.*?)"
+    rf"\b(?:in|as|with|like)\s+(?!(?:the|this)\b)(?:\w+\s+){{0,3}}\w+{_END}",
+    re.IGNORECASE,
+)
 _STRANDED = re.compile(
     r"\s+(?:at|in|on|between|from|since|during|around|about)(?:\s+(?:the|this))?\s*$", re.IGNORECASE
 )
+
+_WE_SAW = re.compile(
+    r"(?:you|i|we|the\s+camera)\s+(?:(?:have|has|had)\s+)?(?:saw|seen|noticed|showed|shown)\s+"
+    r"(?P<thing>.+)",
+    re.IGNORECASE,
+)
+_AWAY = re.compile(r"(?P<thing>.+)\s+(?:gone|away)", re.IGNORECASE)
+_ANY_TIME = Now(asked_s=1e11, zero_wall_s=0.0)
+"""When all times have been seen, so that words that name one are found."""
 
 MAX_NAME_WORDS = 3
 """Words of a mere name, as in "when was the last delivery?"."""
@@ -103,26 +142,34 @@ _VERBS = frozenset(
 def plan_of(question: str, now: Now) -> QuestionPlan | None:
     """The plan of `question`, asked at `now`; None where it needs no plan.
 
-    A question about what has *just* happened is about the newest clips, not about the past.
+    A question about what has *just* happened is about the newest clips, not about the past. Nor has
+    one a plan that names a time that was not seen.
     """
-    if _NOW_ONLY.search(question):
+    question = " ".join(question.split())
+    if len(question) > MAX_LETTERS or _NOW_ONLY.search(question):
         return None
     spans = tuple(named_spans(question, now)) or ((0.0, now.asked_s),)
     bare = _SO_FAR.sub("", _without_times(question, now)).strip()
+    if named_times(bare, _ANY_TIME):
+        return None
     for rule, wanted in _COMPILED:
         if (match := rule.match(bare)) is None:
             continue
         if wanted is Wanted.SUMMARY:
             # "What happened to the parcel?" is about one thing, which the model is to look at.
-            about = _STRANDED.sub("", match["what"]).strip(" ,")
-            return QuestionPlan(wanted, "", (), spans) if len(about.split()) <= 2 else None
+            says_how = _SAYS_HOW.match(bare)
+            about = match["what"] if says_how is None else says_how["what"]
+            words = _WORD.findall(_STRANDED.sub("", about).lower())
+            if not _WHOLE.issuperset(words):
+                return None
+            return QuestionPlan(wanted, "", (), spans, is_plain=says_how is None)
         return _about(wanted, match, spans)
     return None
 
 
 def _about(wanted: Wanted, match: re.Match[str], spans: tuple[Span, ...]) -> QuestionPlan | None:
-    what = match["what"]
-    if _NOT_PAST.match(what):
+    what = " ".join(_FILLER.sub("", match["what"]).split())
+    if _NOT_PAST.match(what) or _NO_PLAN.search(what):
         return None
     which = match.groupdict().get("which")
     if wanted is Wanted.EACH and which is None and (found := _WHICH.search(what)) is not None:
@@ -150,6 +197,8 @@ def _condition(what: str) -> tuple[str, bool]:
     than what happens: "did a red circle appear" becomes "a red circle appears"."""
     text = _STRANDED.sub("", " ".join(what.split()).rstrip(" ,?.!"))
     if (begun := re.match(rf"{_DID}\s+", text, re.IGNORECASE)) is None:
+        if (seen := _WE_SAW.match(text)) is not None:
+            return f"there is {seen['thing']}", True
         return _present(text), False
     helper, text = begun[0].strip().lower(), text[begun.end() :]
     seen = re.match(rf"{_SEE}\s+(?P<thing>.+)", text, re.IGNORECASE)
@@ -158,6 +207,8 @@ def _condition(what: str) -> tuple[str, bool]:
         is_event = thing.split()[-1].lower() in ("appear", "leave", "come", "go", "disappear")
         return (_inflected(thing), False) if is_event else (f"there is {thing}", True)
     if helper in ("was", "were"):
+        if (away := _AWAY.fullmatch(text)) is not None:  # it went then, and was not to be seen
+            return f"{away['thing']} leaves", False
         thing = re.sub(rf"\s+(?:{'|'.join(_STATES)})$", "", text, flags=re.IGNORECASE)
         is_named = thing != text or len(text.split()) <= MAX_NAME_WORDS
         return (f"there is {thing}", True) if is_named else (text, True)

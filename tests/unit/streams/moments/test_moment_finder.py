@@ -22,6 +22,7 @@ from onlooker.engine.interface import (
     AnswerEvent,
     Engine,
     EngineInfo,
+    FinishReason,
     Question,
 )
 from onlooker.engine.memory.times import Now
@@ -201,3 +202,30 @@ async def test_where_checks_contradict_all_of_a_digest_the_model_answers() -> No
     now, blind = Now.of(question, None), Seeing()
     *_, last = [one async for one in finder.answer(question, now, blind, otherwise=_model_says)]
     assert last == AnswerDelta("Twice.")
+
+
+class Telling(Seeing):
+    """Sees all, and can tell in its own words what was found."""
+
+    def __init__(self) -> None:
+        super().__init__(*range(9))
+        self.told: list[str] = []
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        self.told.append(question.text)
+        yield AnswerDelta("Ein Hund kam.")
+        yield AnswerEnd(FinishReason.STOP, 1, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_told"), [("Summarise in German.", True), ("Summarise it.", False)]
+)
+async def test_a_question_that_says_how_to_answer_is_told_by_the_model(
+    asked: str, is_told: bool
+) -> None:
+    diary, engine = Kept("Dark", "A dog came in."), Telling()
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(text=asked, stream_id=StreamId("door"), asked_s=9.0)
+    said = [one async for one in finder.answer(question, Now.of(question, None), engine)]
+    assert (AnswerDelta("Ein Hund kam.") in said) is is_told
+    assert ["A dog came in" in one and asked in one for one in engine.told] == [True] * is_told
