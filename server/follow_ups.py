@@ -43,9 +43,21 @@ _ABOUT = (
     r"not\s+that[\s,]+"
 )
 _END = r"\s*[?.!]*\s*$"
-_THING = re.compile(
-    rf"^{_OPENING}(?:{_ABOUT})(?P<thing>{_DETERMINER}\s+[\w-]+(?:\s+[\w-]+){{0,3}}?){_END}", re.I
+_NO_THING = (
+    r"colou?r|size|shape|number|name|answer|question|reason|rest|others?|ones|times?|is|are|was|were|has|"
+    r"have|had|do|does|did|can|will|would|should|leaves?|appears?|appeared"
 )
+"""Words with which it is no other thing of which the same is asked."""
+_THING = re.compile(
+    rf"^{_OPENING}(?:{_ABOUT})(?P<thing>{_DETERMINER}\s+(?!(?:{_NO_NAME})\b)"
+    rf"(?!(?:{_NO_THING})\b)[\w-]+(?:\s+(?!(?:{_NO_THING})\b)[\w-]+){{0,3}}?){_END}",
+    re.I,
+)
+_WHICH_TIME = re.compile(
+    rf"^{_OPENING}(?:(?:what|how)\s+about\s+|when\s+was\s+)?the\s+(?P<which>first|last)\s+time{_END}",
+    re.I,
+)
+_EVENT = re.compile(r"^(?:when|how\s+often)\s+did\b", re.IGNORECASE)
 _PLACE = re.compile(
     rf"^{_OPENING}(?:{_ABOUT})(?P<place>(?:on|in|at)\s+the\s+(?:{_NO_NAME})){_END}", re.I
 )
@@ -63,9 +75,15 @@ _ASKS = re.compile(
 _BEGUN = re.compile(r"^(?:and|but|so)\b[\s,]*", re.IGNORECASE)
 _DUMMY = re.compile(
     r"\b(?:what\s+(?:time|day)\s+(?:is|was)\s+it|(?:is|was|did|has|does)\s+it\s+(?:ever\s+|still\s+)?"
-    r"(?:rain|snow|dark|light|day|night|late|early|possible|true|quiet|busy|get|look|seem|time|over|safe|enough|worth))",
+    r"(?:been\s+)?(?:rain|snow|hail|storm|dark|light|day|night|late|early|possible|true|quiet|busy|"
+    r"get|look|seem|time|over|safe|enough|worth|ok\b|okay|alright|all right|cold|cool|warm|hot|"
+    r"wind|sunny|cloud|fog|wet|dry|morning|noon|afternoon|evening|midnight|weekend|summer|winter|"
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|\d)|how\s+is\s+it\s+going|"
+    r"what\s+is\s+it\s+like\s+(?:out|in)side)|"
+    rf"^{_OPENING}(?:is|was|does|did|has|can|could|will|would)\s+it{_END}",
     re.IGNORECASE,
 )
+"""An "it" that is no thing; and "is it?", which asks for nothing new."""
 _ANY_TIME = Now(asked_s=1e9, zero_wall_s=0.0)
 """To find the words that name times; which times they are is found where the stream is known."""
 _IS_SO = re.compile(
@@ -75,10 +93,15 @@ _WHEN_THAT = re.compile(
     rf"^{_OPENING}when\s+(?:was\s+(?:that|it)|did\s+(?:that|it)\s+happen){_END}", re.I
 )
 _DID = re.compile(rf"^{_OPENING}did\s+(?:ever\s+)?(?P<what>(?!you\b|we\b|i\b).+?){_END}", re.I)
+_WHICH = re.compile(r"\b(?:first|last)\b", re.IGNORECASE)
 _WAS_THERE = re.compile(
     rf"^{_OPENING}(?:(?:is|was|has)\s+there\b|(?:did|have)\s+(?:you|we)\s+(?:ever\s+)?see)", re.I
 )
-_ONE = re.compile(r"\bone$", re.IGNORECASE)
+_ONE = re.compile(r"\bone\b(?=$|\s+(?:on|in|at|near|by|behind|beside|with)\b)", re.IGNORECASE)
+_BEFORE_TIME = re.compile(
+    r"\s*\b(?:(?:at|in|on|around|about|during|within|over|for|of)(?:\s+(?:the|this))?|the)\s*$",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +138,12 @@ def _rewritten(text: str, said: _Said | None) -> str | None:
         return again or None
     if (found := _PLACE.match(text)) is not None:
         return _replaced(_ANY_PLACE, said.question, found["place"])
-    if (found := _THING.match(text)) is not None:
-        return _about_thing(found["thing"], said.question)
     if (whole := _TIME.match(text)) is not None and _is_time(whole["when"]):
         return f"{_without_times(said.question).rstrip(' ?.!')} {whole['when']}?"
+    if (found := _WHICH_TIME.match(text)) is not None:
+        return _at_time(found["which"], said.question)
+    if (found := _THING.match(text)) is not None:
+        return _about_thing(found["thing"], said.question)
     if _WHEN_THAT.match(text) is not None:
         return _when(said)
     is_asked = _ASKS.match(text) is not None and _DUMMY.search(text) is None
@@ -137,6 +162,14 @@ def _when(said: _Said) -> str | None:
     return f"When did the {thing} appear?"
 
 
+def _at_time(which: str, question: str) -> str | None:
+    """`question`, which asks for the times of something, for the first or the last of them."""
+    if _EVENT.match(question) is None or _WHICH.search(question) is not None:
+        return None
+    event = _EVENT.sub("When did", question).rstrip(" ?.!")
+    return f"{event} for the {which.lower()} time?"
+
+
 def _about_thing(thing: str, question: str) -> str | None:
     """`question` about another thing: of "the red one" the noun is that of the question."""
     names = list(_NAME.finditer(question))
@@ -144,13 +177,15 @@ def _about_thing(thing: str, question: str) -> str | None:
         return None
     old = names[0]
     if _ONE.search(thing) is not None:
-        thing = _ONE.sub(old["name"].split()[-1], thing)
+        thing = _ONE.sub(lambda _: old["name"].split()[-1], thing)
     return f"{question[: old.start()]}{thing}{question[old.end() :]}"
 
 
 def _antecedent(said: _Said) -> str | None:
     """What "it" is: the one thing that the answer names, or else the question."""
-    for text in (said.answer[:MAX_LETTERS], said.question):
+    if len(said.answer) > MAX_LETTERS:
+        return None  # it may name more than is read
+    for text in (said.answer, said.question):
         names = list(dict.fromkeys(_names(text)))
         if names:
             return names[0] if len(names) == 1 else None
@@ -175,11 +210,12 @@ def _is_time(text: str) -> bool:
 
 
 def _without_times(text: str) -> str:
-    bare = " ".join(_cut(text, named_times(text, _ANY_TIME)).split()).rstrip(" ?.!")
-    return re.sub(r"\s+(?:at|in|on|around|about)$", "", bare) + "?"
+    bare = " ".join(_cut(text, named_times(text, _ANY_TIME)).split()).rstrip(" ,?.!")
+    return f"{bare}?" if bare else ""
 
 
 def _cut(text: str, named: Sequence[NamedTime]) -> str:
     for one in reversed(named):
-        text = f"{text[: one.place.start]} {text[one.place.stop :]}"
+        head = _BEFORE_TIME.sub("", text[: one.place.start])
+        text = f"{head} {text[one.place.stop :]}"
     return text

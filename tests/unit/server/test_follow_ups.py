@@ -10,6 +10,7 @@ from onlooker.server.follow_ups import MAX_LETTERS, MAX_TURNS, standing_alone, u
 LEFT = ("What is on the left?", "A purple star")
 COLOUR = ("What colour is the circle?", "Red")
 WHEN = ("When did a red circle appear?", "For the last time at 23:41:47.")
+OFTEN = ("How often did a red circle appear?", "3 times: at 1:02, at 2:03 and at 4:05.")
 SCENE = ("What do you see?", "A blue cross and an orange circle")
 
 
@@ -43,6 +44,16 @@ def turns(*said: tuple[str, str]) -> list[Turn]:
         (("Is the red door open?", "Yes"), "Where is it?", "Where is the red door?"),
         (WHEN, "And a green one?", "When did a green circle appear?"),
         (WHEN, "How often did it leave?", "How often did the red circle leave?"),
+        (WHEN, "And the first time?", "When did a red circle appear for the first time?"),
+        (OFTEN, "And when was the last time?", "When did a red circle appear for the last time?"),
+        (OFTEN, "And in the last minute?", "How often did a red circle appear in the last minute?"),
+        (COLOUR, "And a minute ago?", "What colour is the circle a minute ago?"),
+        (COLOUR, "And the one on the right?", "What colour is the circle on the right?"),
+        (("What happened in the last hour?", "Much"), "And now?", "What happened?"),
+        (("What happened in the last hour?", "Much"), "And in the last two hours?",
+         "What happened in the last two hours?"),
+        (("What was in the yard in the last hour?", "Much"), "And in the last two hours?",
+         "What was in the yard in the last two hours?"),
     ],
 )  # fmt: skip
 def test_what_leans_on_the_turn_before_is_read_with_it(
@@ -68,6 +79,21 @@ def test_what_leans_on_the_turn_before_is_read_with_it(
         (SCENE, "And the star?"),  # what of it?
         (("Hello!", "Hello."), "Where is it?"),
         (LEFT, "When was the last time that the left side was empty?"),
+        (LEFT, "Has it been raining?"),
+        (LEFT, "Is it cold outside?"),
+        (LEFT, "Is it OK to go in?"),
+        (LEFT, "Is it Monday?"),
+        (LEFT, "Is it?"),
+        (LEFT, "How is it going?"),
+        (COLOUR, "And the star is green"),
+        (COLOUR, "No, that is wrong"),
+        (COLOUR, "And the ones on the left?"),
+        (COLOUR, "And the other one?"),
+        (COLOUR, "And the size?"),
+        (COLOUR, "And the last time?"),
+        (WHEN, "And the second time?"),
+        (WHEN, "And the time before?"),
+        (("What is there?", f"A dog {'sits ' * 60}and a cat"), "Where is it?"),
     ],
 )
 def test_what_stands_alone_or_cannot_be_told_stays_as_it_is(
