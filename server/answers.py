@@ -87,8 +87,8 @@ class AnswerWriter:
         self._begun_at_s = clock.now_s()
         self._ttft_ms: float | None = None
         self._pieces: list[str] = []
-        self._interim: list[str] = []
-        self._has_item = False
+        self.has_item = False
+        """Whether anything was said, be it only what is done meanwhile."""
         self.calls: tuple[FunctionCall, ...] = ()
         """The functions that the answer calls, once it has ended."""
         self.called: tuple[CalledItem, ...] = ()
@@ -102,8 +102,8 @@ class AnswerWriter:
 
     @property
     def text(self) -> str:
-        """The text of the answer so far; while it has none, what was said meanwhile."""
-        return "".join(self._pieces or self._interim)
+        """The text of the answer so far, without what was said meanwhile."""
+        return "".join(self._pieces)
 
     def begin(self) -> list[ServerEvent]:
         """The events that tell that the answer is accepted."""
@@ -112,11 +112,12 @@ class AnswerWriter:
     def delta(self, piece: AnswerDelta) -> list[ServerEvent]:
         """The events that tell of a piece of text, and of its tokens where they are told."""
         events: list[ServerEvent] = []
-        if not self._has_item:
-            self._has_item = True
+        if not self.has_item:
+            self.has_item = True
             self._ttft_ms = (self._clock.now_s() - self._begun_at_s) * 1000
             events = self._open_item()
-        (self._interim if piece.is_interim else self._pieces).append(piece.text)
+        if not piece.is_interim:
+            self._pieces.append(piece.text)
         tokens = [_logprob(chance) for chance in piece.chances] or None
         self.logprobs += tokens or []
         delta = TextDelta(
@@ -234,7 +235,7 @@ class AnswerWriter:
     ) -> list[ServerEvent]:
         assert self.done is None, "an answer ends once"
         events: list[ServerEvent] = []
-        if self._has_item:
+        if self.has_item:
             item = self._item("completed" if status == "completed" else "incomplete")
             answer_id, item_id, text = self.response_id, self.item_id, self.text
             events = [
@@ -257,8 +258,8 @@ class AnswerWriter:
 
     def _tell_calls(self) -> Iterator[ServerEvent]:
         """The events that tell of calls, each of which comes whole."""
-        before = self.item_id if self._has_item else self._previous_item_id
-        for index, item in enumerate(self.called, 1 if self._has_item else 0):
+        before = self.item_id if self.has_item else self._previous_item_id
+        for index, item in enumerate(self.called, 1 if self.has_item else 0):
             response_id, is_listed = self.response_id, self._conversation_id is not None
             begun = item.model_copy(update={"status": "in_progress", "arguments": ""})
             yield OutputItemAdded(response_id=response_id, output_index=index, item=begun)
@@ -295,7 +296,7 @@ class AnswerWriter:
             "completed" if status == "completed" else "incomplete"
         )
         has_ended = status != "in_progress"
-        said: list[AnyItem] = [self._item(item_status)] if has_ended and self._has_item else []
+        said: list[AnyItem] = [self._item(item_status)] if has_ended and self.has_item else []
         return ResponseObject(
             id=self.response_id,
             status=status,

@@ -120,6 +120,13 @@ def understood(question: Question, turns: Sequence[Turn]) -> Question:
     return replace(question, text=text, understood=alone)
 
 
+def dialogue_of(turns: Sequence[Turn], num_turns: int) -> tuple[Turn, ...]:
+    """The last of `turns` that a question brings along, `num_turns` at most. An answer that was
+    cancelled may have no words, and tells nothing."""
+    told = [turn for turn in turns if turn.answer]
+    return tuple(told[-num_turns:]) if num_turns else ()
+
+
 def standing_alone(text: str, turns: Sequence[Turn]) -> str | None:
     """What `text` asks for where it leans on `turns`, which came before it; None where it stands
     alone, or where nothing is known of what it leans on."""

@@ -12,7 +12,7 @@ from onlooker.core.ids import is_stream_id
 from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
 from onlooker.server.config import Settings
-from onlooker.server.follow_ups import understood
+from onlooker.server.follow_ups import dialogue_of, understood
 from onlooker.server.pictures import Inquiry
 from onlooker.server.text_limits import TextLimits
 
@@ -118,12 +118,12 @@ def read_lines(
     whole = replace(
         question,
         text=text,
-        dialogue=tuple(turns[-dialogue_turns:]) if dialogue_turns else (),
+        dialogue=dialogue_of(turns, dialogue_turns),
         instructions=instructions,
         made=tuple(made),
     )
     _check_size(whole, images, settings, param=param)
-    if follow_ups:
+    if follow_ups and not images:  # with a picture it leans on that
         whole = understood(whole, turns)
     return Inquiry(whole, tuple(images)), next(iter(streams), None)
 

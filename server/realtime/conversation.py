@@ -25,7 +25,7 @@ from onlooker.core.protocol.functions import (
 )
 from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
-from onlooker.server.follow_ups import MAX_TURNS, understood
+from onlooker.server.follow_ups import MAX_TURNS, dialogue_of, understood
 from onlooker.server.pictures import Inquiry
 from onlooker.server.text_limits import TextLimits
 
@@ -174,10 +174,18 @@ class Conversation:
         """Forget an item. Raises `NotFound`."""
         self._forget(self.get(item_id).id)
 
-    def inquiry(self, *, instructions: str | None, override: Sequence[InputItem] | None) -> Inquiry:
+    def inquiry(
+        self,
+        *,
+        instructions: str | None,
+        override: Sequence[InputItem] | None,
+        brings_turns: bool = True,
+    ) -> Inquiry:
         """Put the next question together: what the user said since the last answer.
 
         With nothing new, the last question is asked again. `override` replaces the conversation.
+        `brings_turns`: False where it is asked beside the conversation; it is read by that all the
+        same.
 
         Raises:
             InvalidRequest: there is nothing to ask.
@@ -203,10 +211,15 @@ class Conversation:
             Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)
             for turn in turns[-max(self.dialogue_turns, MAX_TURNS) :]
         ]
-        dialogue = tuple(said[-self.dialogue_turns :]) if self.dialogue_turns else ()
         images = tuple(image.image_url for item in pending for image in item.images)
-        question = Question(text=text, dialogue=dialogue, instructions=joined, made=tuple(made))
-        return Inquiry(understood(question, said) if self.follow_ups else question, images)
+        question = Question(
+            text=text,
+            dialogue=dialogue_of(said, self.dialogue_turns if brings_turns else 0),
+            instructions=joined,
+            made=tuple(made),
+        )
+        reads = self.follow_ups and not images  # with a picture it leans on that
+        return Inquiry(understood(question, said) if reads else question, images)
 
     def _resolve(self, override: Sequence[InputItem]) -> list[Item]:
         items = [
@@ -281,7 +294,7 @@ def _turns(items: Iterable[Item]) -> tuple[list[_Answered], list[Item], list[Cal
             pending, made = [], []
         elif turns:  # an answer in two items
             last = turns[-1]
-            answer = f"{last.answer}\n{said.text}"
+            answer = "\n".join(filter(None, (last.answer, said.text)))
             turns[-1], made = replace(last, made=[*last.made, *made], answer=answer), []
     return turns, pending, made
 

@@ -4,6 +4,7 @@ The owner knows neither the session nor its conversation. So a question takes al
 have had from them here, and what came of it is remembered here.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -33,8 +34,8 @@ def question_for_owner(
     asked: ResponseConfig, session: SessionConfig, conversation: Conversation, *, limits: JsonLimits
 ) -> ResponseConfig:
     """The question with all that it has from its session: what holds for all answers, the functions
-    that they may call, and what was said before. Of that the oldest is left out that the owner
-    would not read: servers of a fleet have the same `limits`.
+    that they may call, and what was said before, as many turns as the session says. Of that the
+    oldest is left out that the owner would not read: servers of a fleet have the same `limits`.
 
     Raises:
         NotFound: it refers to an item that the conversation does not have.
@@ -51,13 +52,33 @@ def question_for_owner(
         return asked.model_copy(update={**changed, "input": _said(asked, conversation)})
     bare = asked.model_copy(update=changed)
     room = limits.max_marks - _EVENT_MARKS - _marks(bare)
-    fits = 0
-    for said in reversed(conversation.newest(MAX_FAR_MESSAGES)):
-        room -= _marks(said)
-        if room < 0 and fits:  # the newest is what is asked, and refused if it is too long
-            break
-        fits += 1
-    return bare.model_copy(update={"input": conversation.newest(fits) if fits else []})
+    num_brought = _num_brought(conversation.newest(len(conversation)), room, session.dialogue_turns)
+    return bare.model_copy(
+        update={"input": conversation.newest(num_brought) if num_brought else []}
+    )
+
+
+def _num_brought(said: Sequence[SaidItem], room: int, max_turns: int | None) -> int:
+    """How many of the newest items go along: the newest question with all that came after it,
+    which is refused if it is too long, and of what was said before no more than there is room for,
+    nor more than the session's turns."""
+    num_asked = next(
+        (len(said) - at for at in reversed(range(len(said))) if _is(said[at], "user")), 1
+    )
+    num_turns = 0
+    for number, one in enumerate(reversed(said), 1):
+        room -= _marks(one)
+        if number <= num_asked:
+            continue
+        num_turns += _is(one, "assistant")
+        has_turns = max_turns is not None and num_turns > max_turns
+        if room < 0 or number > MAX_FAR_MESSAGES or has_turns:
+            return number - 1
+    return len(said)
+
+
+def _is(said: SaidItem, role: str) -> bool:
+    return isinstance(said, MessageItem) and said.role == role
 
 
 def _marks(part: BaseModel) -> int:
@@ -86,8 +107,6 @@ def remember(answer: ResponseObject, conversation: Conversation) -> None:
             )
         elif isinstance(item, ConversationItem):
             text = "".join(part.text for part in item.content if part.type == "output_text")
-            if not text:
-                continue
             part = TextPart(type="output_text", text=text)
             said = MessageItem(id=item.id, role="assistant", content=[part])
         else:

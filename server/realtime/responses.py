@@ -71,6 +71,7 @@ class Responses:
         inquiry = self._conversation.inquiry(
             instructions=instructions,
             override=config.input if in_conversation or config.input else None,
+            brings_turns=in_conversation or bool(config.input),
         )
         max_images = self._gateway.settings.engine.max_question_images
         if len(inquiry.images) > max_images:
@@ -88,7 +89,6 @@ class Responses:
             at_s = stream.status().newest_s  # "now" is what was sent before, whatever comes next
         question = replace(
             inquiry.question,
-            dialogue=inquiry.question.dialogue if in_conversation else (),
             max_tokens=max_tokens,
             at_s=at_s,
             tools=tools_of(config, self._session, self._gateway.hub.info, self._gateway.settings),
@@ -175,7 +175,7 @@ class Responses:
         assert writer.done is not None
         asked_s = writer.done.onlooker.asked_s or 0.0
         is_whole = writer.done.status == "completed"
-        if writer.text:
+        if writer.has_item:  # also without words, so that the question counts as answered
             part = TextPart(type="output_text", text=writer.text)
             said = MessageItem(id=writer.item_id, role="assistant", content=[part])
             self._conversation.add_answer(said, asked_s=asked_s, is_whole=is_whole)

@@ -53,11 +53,20 @@ def test_what_is_said_meanwhile_is_told_and_is_no_part_of_the_answer() -> None:
     writer = make_writer()
     *_, meanwhile = writer.delta(AnswerDelta("Looking. ", is_interim=True))
     assert isinstance(meanwhile, TextDelta)
-    assert (meanwhile.delta, writer.text) == ("Looking. ", "Looking. ")
+    assert (meanwhile.delta, writer.text) == ("Looking. ", "")
     writer.delta(AnswerDelta("Twice."))
     events = writer.end(make_end())
     assert [event.text for event in events if isinstance(event, TextDone)] == ["Twice."]
     assert done_of(events).response.text == "Twice."
+
+
+def test_an_answer_that_ends_before_it_has_words_has_none() -> None:
+    writer = make_writer()
+    writer.delta(AnswerDelta("Looking. ", is_interim=True))
+    events = writer.cancel()
+    assert [event.text for event in events if isinstance(event, TextDone)] == [""]
+    assert done_of(events).response.text == ""
+    assert writer.has_item, "clients have heard of its item"
 
 
 def test_beside_the_conversation_no_item_joins_it() -> None:

@@ -83,3 +83,22 @@ def test_a_question_is_read_by_the_turn_before_it(
         param="messages",
     )
     assert (inquiry.question.text, inquiry.question.understood) == (text, alone)
+
+
+def test_a_question_with_a_picture_leans_on_that_and_no_turn_is_without_words() -> None:
+    inquiry, _ = read_lines(
+        [
+            user("What is on the left?"),
+            said("A purple star"),
+            user("Why?"),
+            said(""),
+            user("What is it?", "data:"),
+        ],
+        Question(text=""),
+        SETTINGS,
+        dialogue_turns=2,
+        follow_ups=True,
+        param="messages",
+    )
+    assert inquiry.question.understood is None
+    assert [turn.question for turn in inquiry.question.dialogue] == ["What is on the left?"]

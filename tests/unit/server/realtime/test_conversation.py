@@ -248,3 +248,43 @@ def test_a_question_is_read_by_the_turn_before_it(num_turns: int, follow_ups: bo
     assert found.text == (alone if follow_ups and not num_turns else "When did it appear?")
     assert found.understood == (alone if follow_ups else None)
     assert len(found.dialogue) == min(num_turns, 1)
+
+
+@pytest.mark.parametrize("brings_turns", [True, False])
+def test_a_question_beside_the_conversation_is_asked_so_that_it_stands_alone(
+    brings_turns: bool,
+) -> None:
+    conversation = make_conversation(dialogue_turns=2)
+    for said in (message("What is on the left?"), message("A purple star", "assistant")):
+        conversation.add(said)
+    conversation.add(message("When did it appear?"))
+    asked = conversation.inquiry(instructions=None, override=None, brings_turns=brings_turns)
+    alone = "When did the purple star appear?"
+    assert asked.question.text == ("When did it appear?" if brings_turns else alone)
+    assert (len(asked.question.dialogue), asked.question.understood) == (brings_turns, alone)
+
+
+def test_a_question_with_a_picture_leans_on_that() -> None:
+    conversation = make_conversation(dialogue_turns=0)
+    conversation.add(message("What is on the left?"))
+    conversation.add(message("A purple star", "assistant"))
+    conversation.add(message("What is it?", image="data:"))
+    assert question(conversation).understood is None
+
+
+def test_an_answer_without_words_ends_its_question_and_is_no_turn() -> None:
+    conversation = make_conversation()
+    conversation.add(message("What colour is the circle?"))
+    conversation.add(message("", "assistant"))  # it was cancelled while the diary was looked at
+    assert question(conversation).text == "What colour is the circle?", "it is asked again"
+    conversation.add(message("And the star?"))
+    asked = question(conversation)
+    assert (asked.text, asked.dialogue) == ("What colour is the star?", ())
+
+
+def test_an_answer_that_followed_one_without_words_is_the_answer() -> None:
+    conversation = make_conversation()
+    for said in (message("One?"), message("", "assistant"), message("1", "assistant")):
+        conversation.add(said)
+    conversation.add(message("Two?"))
+    assert [turn.answer for turn in question(conversation).dialogue] == ["1"]

@@ -1,10 +1,12 @@
 """What a question about another server's stream takes along is what that server will read."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.core.protocol.bounded_json import JsonLimits, read_json
 from onlooker.core.protocol.client_events import ResponseConfig, ResponseCreate, SessionConfig
+from onlooker.core.protocol.functions import FunctionCallItem, FunctionResultItem
 from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.far_asking import MAX_FAR_MESSAGES, question_for_owner
 from tests.unit.server.realtime.test_conversation import make_conversation, message
@@ -54,3 +56,40 @@ def test_the_newest_comes_along_however_long_it_is() -> None:
 def test_a_session_in_which_nothing_was_said_brings_nothing() -> None:
     question = question_for_owner(ResponseConfig(), SESSION, of_texts([]), limits=LIMITS)
     assert question.input == []
+
+
+@pytest.mark.parametrize(("num_turns", "num_brought"), [(None, 7), (2, 5), (1, 3), (0, 1)])
+def test_no_more_turns_come_along_than_the_session_says(
+    num_turns: int | None, num_brought: int
+) -> None:
+    conversation = of_texts([])
+    for number in range(3):
+        conversation.add(message(f"Question {number}?"))
+        conversation.add(message(f"Answer {number}", "assistant"))
+    conversation.add(message("And now?"))
+    session = SessionConfig(dialogue_turns=num_turns)
+    question = question_for_owner(ResponseConfig(), session, conversation, limits=LIMITS)
+    assert question.input == conversation.newest(num_brought)
+
+
+@pytest.mark.parametrize("num_calls", [1, MAX_FAR_MESSAGES])
+@pytest.mark.parametrize("size", [1, 4096])
+def test_what_came_of_calls_comes_along_with_its_question(num_calls: int, size: int) -> None:
+    conversation = make_conversation(max_chars=5000, max_tool_chars=5000)
+    conversation.add(message("Before?"))
+    conversation.add(message("Yes.", "assistant"))
+    conversation.add(message("Who is it?"))
+    for number in range(num_calls):
+        call_id, arguments = f"c{number}", "?" * size
+        conversation.add(
+            FunctionCallItem(
+                type="function_call", call_id=call_id, name="look_up", arguments=arguments
+            )
+        )
+        conversation.add(
+            FunctionResultItem(type="function_call_output", call_id=call_id, output="Ada")
+        )
+    question = question_for_owner(ResponseConfig(), SESSION, conversation, limits=LIMITS)
+    brought = list(question.input or ())
+    assert message("Who is it?").content in [getattr(one, "content", None) for one in brought]
+    assert len([one for one in brought if isinstance(one, FunctionResultItem)]) == num_calls

@@ -14,7 +14,7 @@ from onlooker.core.protocol.client_events import ResponseConfig
 from onlooker.core.protocol.conversation_items import MessageItem, TextPart
 from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.interface import Question
+from onlooker.engine.interface import AnswerDelta, AnswerEvent, Question
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.config import ServerSection
 from onlooker.server.gateway import Gateway
@@ -27,7 +27,8 @@ from onlooker.server.wiring import make_gateway
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.decoders import LocalWorkshop
 from tests.fakes.served import make_settings
-from tests.fakes.waiting import limited
+from tests.fakes.waiting import limited, until
+from tests.unit.server.realtime.test_conversation import make_conversation, message
 
 SHORT, LONG = 2, 200
 
@@ -104,10 +105,13 @@ async def as_server_sent_events(stream: Stream, gateway: Gateway) -> int:
 
 
 @asynccontextmanager
-async def answering(text: str) -> AsyncIterator[tuple[Gateway, Stream]]:
+async def answering(
+    text: str, *, engine: ScriptedEngine | None = None
+) -> AsyncIterator[tuple[Gateway, Stream]]:
     """A gateway whose engine always says `text`, and a stream to ask."""
     settings = make_settings(server__default_output_tokens=1000)
-    gateway = make_gateway(settings, engine=ScriptedEngine([("", text)]), workshop=LocalWorkshop())
+    engine = engine or ScriptedEngine([("", text)])
+    gateway = make_gateway(settings, engine=engine, workshop=LocalWorkshop())
     await gateway.hub.start(lambda line: None)
     try:
         yield gateway, await gateway.hub.open_stream(options=StreamOptions(clock="live"))
@@ -152,3 +156,52 @@ async def test_what_is_due_at_the_end_is_done_however_an_answer_ends(
         await events.aclose()
         assert ends == 1
         assert isinstance(writer.failure, InvalidRequest) == bool(image)
+
+
+class Looking(ScriptedEngine):
+    """Says what it does, and is never done."""
+
+    asked: Question | None = None
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        self.asked = question
+        yield AnswerDelta("Looking. ", is_interim=True)
+        await asyncio.Event().wait()
+
+
+async def test_a_conversation_keeps_no_words_that_were_said_meanwhile() -> None:
+    told, conversation = Told(), make_conversation()
+    async with answering("", engine=Looking()) as (gateway, stream):
+        conversation.add(message("When did a cat come?"))
+        responses = Responses(gateway, conversation, emit=told.emit, spawn=asyncio.create_task)
+        responses.create(ResponseConfig(), stream)
+        await until(lambda: any(isinstance(event, TextDelta) for event in told))
+        await responses.cancel(None)
+    assert isinstance(told[-1], ResponseDone)
+    item = conversation.get(conversation.last_id or "")
+    assert (item.role, item.text, item.status) == ("assistant", "", "incomplete")
+    conversation.add(message("What is there?"))
+    asked = conversation.inquiry(instructions=None, override=None).question
+    assert (asked.text, asked.dialogue) == ("What is there?", ())
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+async def test_a_question_beside_the_conversation_brings_the_turns_that_it_was_given(
+    is_given: bool,
+) -> None:
+    told, conversation, engine = Told(), make_conversation(), Looking()
+    said = [message("What is on the left?"), message("A purple star", "assistant")]
+    said.append(message("When did it appear?"))
+    for one in said:
+        conversation.add(one)
+    config = ResponseConfig(conversation="none", input=[*said] if is_given else None)
+    async with answering("", engine=engine) as (gateway, stream):
+        responses = Responses(gateway, conversation, emit=told.emit, spawn=asyncio.create_task)
+        responses.create(config, stream)
+        await until(lambda: engine.asked)
+        (running,) = responses._running
+        await responses.cancel(running)
+    assert engine.asked is not None
+    assert len(engine.asked.dialogue) == is_given
+    alone = "When did the purple star appear?"
+    assert engine.asked.text == ("When did it appear?" if is_given else alone)
