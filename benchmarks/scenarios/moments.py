@@ -53,7 +53,7 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.diary.diary_writer import DiaryWriter
-from onlooker.streams.diary.digest import items_of
+from onlooker.streams.diary.digest import DigestSentences
 from onlooker.streams.diary.periods import WallClock
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.moments.config import MomentsSection
@@ -264,7 +264,7 @@ async def _ask_all(watched: DiaryStream, hour: Hour, options: argparse.Namespace
         DiaryQuery(start_s=0.0, end_s=math.inf, levels=(Level.SCENE,), limit=100_000)
     )
     if not options.whole:  # what a digest may tell
-        items, _ = items_of(entries, max_items=60)
+        items, _ = DigestSentences(entries).items(max_items=60)
         entries = [one for item in items for one in item.entries[:8]]
     told = sorted(
         {at for one in entries for at in (one.start_s - 1, one.start_s, one.start_s + 1) if at >= 0}
@@ -344,7 +344,8 @@ async def _proved(watched: DiaryStream, entries: Sequence[DiaryEntry]) -> list[D
         asked_s=float(watched.hour.num_clips),
     )
     reader = watched.finder.proofreader(question, watched.engine)
-    return await reader.proved(entries, max_items=DiarySection().max_summary_items)
+    proved = await reader.proved(entries, max_items=DiarySection().max_summary_items)
+    return proved.entries
 
 
 def _kinds(hour: Hour, num_common: int, seed: int) -> list[Kind]:
@@ -406,7 +407,8 @@ async def _ask_engine(
 
 def _summary(hour: Hour, entries: Sequence[DiaryEntry]) -> dict[str, Any]:
     """How true the digest of all is, and how much of the rare it tells."""
-    items, _ = items_of(entries, max_items=DiarySection().max_summary_items)
+    sentences = DigestSentences(entries)
+    items, _ = sentences.items(max_items=DiarySection().max_summary_items)
     told = [(item.sentence, entry) for item in items for entry in item.entries]
     rare = [(kind, at_s) for kind in sorted(hour.rare) for at_s in comings_of(hour, kind)]
     tells = [

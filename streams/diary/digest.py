@@ -3,9 +3,10 @@
 It is made by rule, so that nothing stands in it that the diary does not say.
 """
 
+import heapq
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,30 +28,68 @@ class DigestItem:
     entries: tuple[DiaryEntry, ...]
 
 
-def items_of(entries: Sequence[DiaryEntry], *, max_items: int) -> tuple[list[DigestItem], int]:
-    """The different sentences of some entries in order of time, those of the rarest things where
-    they are too many; and how many entries say something else."""
-    groups: dict[str, list[DiaryEntry]] = {}
-    sentences: dict[str, str] = {}
-    for entry in entries:
-        key = entry.text.strip().rstrip(".").lower()
-        groups.setdefault(key, []).append(entry)
-        sentences.setdefault(key, entry.text.strip().rstrip("."))
-    rareness = _rareness(entries)
-    rarest = sorted(
-        groups, key=lambda key: (rareness(key), len(groups[key]), groups[key][0].start_s)
-    )
-    kept = sorted(rarest[:max_items], key=lambda key: groups[key][0].start_s)
-    num_other = sum(len(groups[key]) for key in rarest[max_items:])
-    return [DigestItem(sentences[key], tuple(groups[key])) for key in kept], num_other
+class DigestSentences:
+    """The different sentences of some entries in order of time, read once. Of many entries that
+    takes a part of a second, so that a thread does it, and all else here."""
+
+    def __init__(self, entries: Sequence[DiaryEntry]) -> None:
+        self._groups: dict[str, list[DiaryEntry]] = {}
+        self._sentences: dict[str, str] = {}
+        for entry in entries:
+            key = _key(entry)
+            self._groups.setdefault(key, []).append(entry)
+            self._sentences.setdefault(key, entry.text.strip().rstrip("."))
+        self._pairs = {key: _pairs(sentence) for key, sentence in self._sentences.items()}
+        self._counts = Counter[tuple[str, ...]]()
+        for key, group in self._groups.items():
+            self._count(key, len(group))
+
+    @property
+    def entries(self) -> list[DiaryEntry]:
+        """All entries that were not left out, in order of time."""
+        left = [entry for group in self._groups.values() for entry in group]
+        return sorted(left, key=lambda entry: entry.start_s)
+
+    def leave_out(self, entries: Iterable[DiaryEntry]) -> None:
+        """Take some entries out again, as if they had never been written."""
+        out = set(entries)
+        for key in {_key(entry) for entry in out}:
+            group = self._groups[key]
+            left = [entry for entry in group if entry not in out]
+            self._count(key, len(left) - len(group))
+            if left:
+                self._groups[key] = left
+            else:
+                del self._groups[key]
+
+    def items(self, *, max_items: int) -> tuple[list[DigestItem], int]:
+        """The sentences, those of the rarest things where they are too many; and how many entries
+        say something else."""
+        groups = self._groups
+        rarest = heapq.nsmallest(
+            max_items,
+            groups,
+            key=lambda key: (self._rareness(key), len(groups[key]), groups[key][0].start_s),
+        )
+        kept = sorted(rarest, key=lambda key: groups[key][0].start_s)
+        num_told = sum(len(groups[key]) for key in kept)
+        items = [DigestItem(self._sentences[key], tuple(groups[key])) for key in kept]
+        return items, sum(map(len, groups.values())) - num_told
+
+    def _rareness(self, key: str) -> int:
+        """In how many entries the rarest two words of a sentence that follow each other stand: a
+        thing that is named seldom is worth telling, whatever it did. Words of two things make no
+        pair: which things are beside each other is chance, and nearly every list of three is the
+        only one."""
+        return min(self._counts[pair] for pair in self._pairs[key])
+
+    def _count(self, key: str, num_entries: int) -> None:
+        for pair in self._pairs[key]:
+            self._counts[pair] += num_entries
 
 
-def _rareness(entries: Sequence[DiaryEntry]) -> Callable[[str], int]:
-    """In how many entries the rarest two words of a text that follow each other stand: a thing that
-    is named seldom is worth telling, whatever it did. Words of two things make no pair: which
-    things are beside each other is chance, and nearly every list of three is the only one."""
-    counts = Counter(pair for entry in entries for pair in _pairs(entry.text))
-    return lambda text: min(counts[pair] for pair in _pairs(text))
+def _key(entry: DiaryEntry) -> str:
+    return entry.text.strip().rstrip(".").lower()
 
 
 def _pairs(text: str) -> set[tuple[str, ...]]:
@@ -59,12 +98,10 @@ def _pairs(text: str) -> set[tuple[str, ...]]:
     return pairs or {tuple(words_of(text))}
 
 
-def digest(
-    entries: Sequence[DiaryEntry], *, max_items: int, told: Callable[[DiaryEntry], str]
-) -> str:
-    """The digest of some entries in order of time; empty where there are none. `told`: the time of
-    an entry for people."""
-    items, num_other = items_of(entries, max_items=max_items)
+def digest(sentences: DigestSentences, *, max_items: int, told: Callable[[DiaryEntry], str]) -> str:
+    """The digest of some sentences; empty where there are none. `told`: the time of an entry for
+    people."""
+    items, num_other = sentences.items(max_items=max_items)
     lines = [f"{item.sentence} ({_times(item.entries, told)})." for item in items]
     if num_other:
         lines.append(f"More often: {num_other} other sentences.")

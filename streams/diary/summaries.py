@@ -5,13 +5,14 @@ texts, else by rule from the sentences (`digest.py`). It is written again where 
 is deleted.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
 
 from onlooker.cache_store.diary import LEVELS, DiaryEntry, DiaryQuery, Level
 from onlooker.core.errors import CapacityError, ClientError, Overloaded, ServiceError
-from onlooker.streams.diary.digest import digest
+from onlooker.streams.diary.digest import DigestSentences, digest
 from onlooker.streams.diary.periods import SUMMED, Period, WallClock
 from onlooker.streams.diary.stream_diary import StreamDiary
 
@@ -145,13 +146,13 @@ class Summaries:
                     return text
             except (ServiceError, ClientError, CapacityError) as error:
                 _log.info("a summary is made by rule", extra={"detail": error.message})
-        return self.digest(entries)
+        return await asyncio.to_thread(lambda: self.digest(DigestSentences(entries)))
 
-    def digest(self, entries: Sequence[DiaryEntry], *, max_items: int | None = None) -> str:
+    def digest(self, sentences: DigestSentences, *, max_items: int | None = None) -> str:
         """The digest of some sentences, as summaries tell it; of `max_items` things where that is
-        given."""
+        given. Called by threads."""
         most = max_items or self._diary.settings.max_summary_items
-        return digest(entries, max_items=most, told=self.told)
+        return digest(sentences, max_items=most, told=self.told)
 
     def told(self, entry: DiaryEntry) -> str:
         """The time of an entry for people."""

@@ -5,6 +5,7 @@ clips. What only begins where the diary does not say so is found between two can
 that has no plan, or of which the diary knows nothing, is answered by the model as any other.
 """
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -27,6 +28,7 @@ from onlooker.engine.interface import (
 )
 from onlooker.engine.memory.times import Now
 from onlooker.engine.wording import Wording
+from onlooker.streams.diary.digest import DigestSentences
 from onlooker.streams.diary.scene_gate import unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
@@ -112,6 +114,7 @@ class MomentFinder:
 
         Raises: as `Engine.answer`.
         """
+        said = ""
         plan = (
             plan_of(question.understood or question.text, now) if self._may_plan(question) else None
         )
@@ -127,9 +130,11 @@ class MomentFinder:
                     yield event
                     if isinstance(event, AnswerEnd):
                         return
-        async with aclosing(_closed(otherwise(question, engine))) as events:
+                    said += event.text
+        rest = replace(question, max_tokens=question.max_tokens - num_tokens(said))
+        async with aclosing(_closed(otherwise(rest if said else question, engine))) as events:
             async for event in events:
-                yield event
+                yield _with_words(event, said)
 
     def _may_plan(self, question: Question) -> bool:
         """Whether it is a plain question: what else it brings along is for the model."""
@@ -197,15 +202,13 @@ class MomentFinder:
             everything = await self._found(plan, "", limit=MAX_SWEPT)
         except Overloaded:
             return  # nothing is said yet, and the model answers from what it has
-        telling = self._telling(plan, entries, wording)
+        telling = await asyncio.to_thread(self._telling, plan, entries, wording)
         if entries and not telling:
             return  # the diary tells of something else that happened to it
         first = f"The diary tells of {counted(len(telling), 'such moment')}; looking. "
         if not entries:
             first = "The diary does not name that; looking. "
-        if 2 * num_tokens(first) > question.max_tokens:
-            first = ""  # so little room is for the answer itself
-        else:
+        if first := _meanwhile(first, question):
             yield AnswerDelta(first, is_interim=True)
         looks = self._looks(question, engine)
         found = await self._found_out(plan, entries, telling, everything, looks)
@@ -222,20 +225,24 @@ class MomentFinder:
     ) -> AsyncGenerator[AnswerEvent]:
         """A digest of what checks do not contradict; no end where they contradict all."""
         most = self._diary.settings.max_summary_items
-        looks = None
-        if engine.info.mode != "resend":
-            yield AnswerDelta(LOOKING, is_interim=True)
+        looks, first = None, ""
+        if engine.info.mode == "resend":
+            sentences = await asyncio.to_thread(DigestSentences, entries)
+        else:
+            if first := _meanwhile(LOOKING, question):
+                yield AnswerDelta(first, is_interim=True)
             looks = self._looks(question, engine)
-            entries = await Proofreader(looks).proved(entries, max_items=most)
-            if not entries:
-                return  # nothing is left to tell, and the model answers from what it has
-        text, is_cut = fitted(
-            lambda count: self._summaries.digest(entries, max_items=count),
+            sentences = await Proofreader(looks).proved(entries, max_items=most)
+        text, is_cut = await asyncio.to_thread(
+            fitted,
+            lambda count: self._summaries.digest(sentences, max_items=count),
             most,
-            question.max_tokens,
+            question.max_tokens - num_tokens(first),
         )
+        if not text:
+            return  # nothing is left to tell, and the model answers from what it has
         yield AnswerDelta(text)
-        yield self._end(question, text, [], None, looks, is_cut=is_cut)
+        yield self._end(question, first + text, [], None, looks, is_cut=is_cut)
 
     def proofreader(self, question: Question, engine: Engine) -> Proofreader:
         """What checks the digest that answers a question."""
@@ -320,14 +327,19 @@ class MomentFinder:
         """
         wording, happening = looks.wording, happening_in(plan.condition)
         if wording.rules and telling and wording.rule_for(plan.condition) is None:
-            names, are_all = conditions_in(telling, plan.subject, happening, wording)
+            names, are_all = await asyncio.to_thread(
+                conditions_in, telling, plan.subject, happening, wording
+            )
             if names:
                 # That a yellow circle turned green is the coming of a green one, and of no circle.
                 others = {one.start_s for one in entries} - {one.start_s for one in telling}
                 found = await self._found_of_each(plan, names, everything, looks)
                 found = [one.without(others) for one in found]
                 return told_as_one(found, plan.wanted, is_whole=are_all)
-            if happening and (said := claiming(happening, telling, plan.subject)):
+            said = list[DiaryEntry]()
+            if happening is not None:
+                said = await asyncio.to_thread(claiming, happening, telling, plan.subject)
+            if said:
                 unchecked = FoundTimes([_as_told(one) for one in said], is_exact=False)
                 return told_as_one([unchecked], plan.wanted)
         return await self._searched(plan, telling, everything, looks.for_condition(plan.condition))
@@ -357,8 +369,11 @@ class MomentFinder:
     ) -> FoundTimes:
         """What checks find: of the entries that name it, and of all others."""
         sweeps = self._settings.sweeps and not presence.asked.about_event
+        stretches = await asyncio.to_thread(  # of a long diary there are many
+            stretches_of, everything, plan.spans, named=entries, subject=plan.subject
+        )
         search = MomentSearch(
-            stretches_of(everything, plan.spans, named=entries, subject=plan.subject),
+            stretches,
             presence,
             is_whole=len(entries) <= self._settings.max_checks and len(everything) < MAX_SWEPT,
             sweeps=sweeps,
@@ -414,6 +429,19 @@ class MomentFinder:
             moments=tuple(moments),
             moments_exact=is_exact,
         )
+
+
+def _meanwhile(words: str, question: Question) -> str:
+    """What is said while the diary is looked through; nothing where the answer itself has little
+    room beside it."""
+    return "" if 2 * num_tokens(words) > question.max_tokens else words
+
+
+def _with_words(event: AnswerEvent, said: str) -> AnswerEvent:
+    """An event of a model's answer before which something was said, whose words count too."""
+    if not isinstance(event, AnswerEnd):
+        return event
+    return replace(event, num_output_tokens=event.num_output_tokens + num_tokens(said))
 
 
 def _as_told(entry: DiaryEntry) -> FoundMoment:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from onlooker.cache_store.diary import DiaryEntry
 from onlooker.engine.wording import CheckQuestion
-from onlooker.streams.diary.digest import items_of
-from onlooker.streams.moments.claims import claims_of
+from onlooker.streams.diary.digest import DigestSentences
+from onlooker.streams.moments.claims import WrittenClaim, claims_of
 from onlooker.streams.moments.presence import Looks, Presence
 
 
@@ -35,29 +35,44 @@ class Proofreader:
     """By the question that is asked."""
     _num_asked: int = 0
 
-    async def proved(self, entries: Sequence[DiaryEntry], *, max_items: int) -> list[DiaryEntry]:
-        """`entries` without those that a digest of `max_items` things would tell and checks
-        contradict. What could not be checked stays."""
-        left, read = list(entries), set[DiaryEntry]()
-        while True:
-            items, _ = items_of(left, max_items=max_items)
-            new = [one for item in items for one in item.entries if one not in read]
-            if not new or self._num_asked >= self.looks.max_checks:
-                return left
-            read.update(new)
-            proofs = {one: self._proofs(one) for one in new}
+    async def proved(self, entries: Sequence[DiaryEntry], *, max_items: int) -> DigestSentences:
+        """The sentences of `entries` without those that a digest of `max_items` things would tell
+        and checks contradict. What could not be checked stays. Of a long diary the event loop is
+        left alone."""
+        sentences = await asyncio.to_thread(DigestSentences, entries)
+        read = set[DiaryEntry]()
+        while proofs := await asyncio.to_thread(self._to_look_at, sentences, read, max_items):
             await self._look([proof for of_one in proofs.values() for proof in of_one])
-            wrong = {one for one, of_one in proofs.items() if self._is_wrong(of_one)}
-            left = [one for one in left if one not in wrong]
+            wrong = [one for one, of_one in proofs.items() if self._is_wrong(of_one)]
+            await asyncio.to_thread(sentences.leave_out, wrong)
+        return sentences
 
-    def _proofs(self, entry: DiaryEntry) -> list[_Proof]:
+    def _to_look_at(
+        self, sentences: DigestSentences, read: set[DiaryEntry], max_items: int
+    ) -> dict[DiaryEntry, list[_Proof]]:
+        """What to check of the entries that would be told and were not read before, as far as
+        checks are left; they are read then."""
+        found: dict[DiaryEntry, list[_Proof]] = {}
+        num_left = self.looks.max_checks - self._num_asked
+        for item in sentences.items(max_items=max_items)[0]:
+            claims = claims_of(item.sentence)
+            for entry in item.entries:
+                if num_left <= 0:
+                    return found
+                if entry not in read and (proofs := self._proofs(entry, claims)):
+                    found[entry] = proofs
+                    num_left -= len(proofs)
+                read.add(entry)
+        return found
+
+    def _proofs(self, entry: DiaryEntry, claims: Sequence[WrittenClaim]) -> list[_Proof]:
         """What to check of an entry. A model with rules of its own is asked only what these know;
         any other is asked whether the sentence is so."""
         wording = self.looks.wording
         if not wording.rules:
             return [_Proof(wording.question_for(entry.text), entry.end_s, is_so=True)]
         found: list[_Proof] = []
-        for claim in claims_of(entry.text):
+        for claim in claims:
             asked = wording.rule_for(claim.condition)
             if asked is None or asked.about_event or (claim.is_before and entry.start_s <= 0):
                 continue

@@ -1,12 +1,26 @@
 """Summaries by rule: what the sentences say, how often and when."""
 
-from onlooker.streams.diary.digest import digest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onlooker.streams.diary.digest import DigestSentences, digest
 from tests.fakes.diaries import make_entry
+
+SAID = [
+    "A cat came.",
+    "A cat and a dog",
+    "The dog left.",
+    "the dog left",
+    "A red cup",
+    "and the",
+    "",
+]
 
 
 def text_of(*said: str, max_items: int = 10) -> str:
     entries = [make_entry(float(second), text) for second, text in enumerate(said)]
-    return digest(entries, max_items=max_items, told=lambda entry: f"{entry.start_s:.0f} s")
+    sentences = DigestSentences(entries)
+    return digest(sentences, max_items=max_items, told=lambda entry: f"{entry.start_s:.0f} s")
 
 
 def test_what_was_said_again_is_told_once_with_its_times() -> None:
@@ -42,3 +56,16 @@ def test_what_has_no_words_has_a_place_too() -> None:
     assert text_of("and the", "and the", "A car passed.", max_items=1) == (
         "A car passed (2 s). More often: 2 other sentences."
     )
+
+
+@given(st.lists(st.sampled_from(SAID), max_size=30), st.sets(st.integers(0, 29)), st.integers(1, 6))
+def test_what_is_left_out_is_as_if_it_had_never_been_written(
+    said: list[str], out: set[int], max_items: int
+) -> None:
+    entries = [make_entry(float(second), text) for second, text in enumerate(said)]
+    sentences = DigestSentences(entries)
+    sentences.leave_out([entries[at] for at in out if at < len(entries)])
+    left = [one for at, one in enumerate(entries) if at not in out]
+    assert sentences.entries == left
+    found, anew = sentences.items(max_items=max_items), DigestSentences(left)
+    assert found == anew.items(max_items=max_items)

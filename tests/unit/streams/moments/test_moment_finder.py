@@ -2,9 +2,11 @@
 
 import math
 import re
+import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -32,6 +34,7 @@ from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
 from onlooker.streams.moments.config import MomentsSection
 from onlooker.streams.moments.moment_finder import MomentFinder
+from onlooker.streams.moments.telling import num_tokens
 from tests.fakes.diaries import make_entry
 
 
@@ -123,7 +126,7 @@ class Sorting(ScriptedEngine):
         if (
             known := re.match(r"Is there an? (.+)\?|Has an? (.+) just left\?", check.text)
         ) is not None:
-            times = self.seen[known[1] or known[2]]
+            times = self.seen.get(known[1] or known[2], range(9))
             is_so = at_s in times if known[1] else at_s == times.stop
         return CheckResult(logprobs=(0.0, -8.0) if is_so else (-8.0, 0.0))
 
@@ -229,3 +232,71 @@ async def test_a_question_that_says_how_to_answer_is_told_by_the_model(
     said = [one async for one in finder.answer(question, Now.of(question, None), engine)]
     assert (AnswerDelta("Ein Hund kam.") in said) is is_told
     assert ["A dog came in" in one and asked in one for one in engine.told] == [True] * is_told
+
+
+@pytest.mark.parametrize(
+    ("asked", "work"),
+    [
+        ("What happened?", "diary.digest._pairs"),
+        ("What happened?", "moments.proofreader.claims_of"),
+        ("What happened?", "diary.digest._times"),
+        ("How often did an orange circle leave?", "moments.stretches._has_phrase"),
+        ("How often did an orange circle leave?", "moments.happenings._claims_of"),
+        ("How often did a circle appear?", "moments.same_kind._names_in"),
+        ("How often did the sign go away?", "moments.moment_finder.claiming"),
+    ],
+)
+async def test_what_takes_long_of_a_long_diary_is_done_by_a_thread(
+    asked: str, work: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    module, _, name = f"onlooker.streams.{work}".rpartition(".")
+    does = getattr(sys.modules[module], name)
+
+    def noted(*arguments: Any, **more: Any) -> Any:
+        threads.add(threading.get_ident())
+        return does(*arguments, **more)
+
+    monkeypatch.setattr(sys.modules[module], name, noted)
+    diary, engine = Kept(*CIRCLES), Sorting(**SEEN)
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(text=asked, stream_id=StreamId("door"), asked_s=9.0)
+    async for _ in finder.answer(question, Now.of(question, None), engine):
+        pass
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+@pytest.mark.parametrize("max_tokens", [14, 40, 400])
+async def test_a_digest_and_what_is_said_before_it_keep_to_the_tokens(max_tokens: int) -> None:
+    diary = Kept(*(f"A {color} dog came in." for color in ("red", "blue", "green")))
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(
+        text="What happened?", stream_id=StreamId("door"), asked_s=9.0, max_tokens=max_tokens
+    )
+    now, engine = Now.of(question, None), Seeing(*range(9))
+    *said, end = [one async for one in finder.answer(question, now, engine)]
+    assert isinstance(end, AnswerEnd)
+    whole = "".join(one.text for one in said if isinstance(one, AnswerDelta))
+    assert end.num_output_tokens == num_tokens(whole) <= max_tokens
+
+
+async def test_what_was_said_before_a_model_answers_counts_too() -> None:
+    asked: list[Question] = []
+
+    async def model_says(question: Question, engine: Engine) -> AsyncIterator[AnswerEvent]:
+        asked.append(question)
+        yield AnswerEnd(FinishReason.STOP, 0, 0, 2)
+
+    diary = Kept("Dark", "A dog came in.")
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(text="What happened?", stream_id=StreamId("door"), asked_s=9.0)
+    now = Now.of(question, None)
+    said, end = [one async for one in finder.answer(question, now, Seeing(), otherwise=model_says)]
+    assert isinstance(said, AnswerDelta)
+    assert isinstance(end, AnswerEnd)
+    num_said = num_tokens(said.text)
+    assert (asked[0].max_tokens, end.num_output_tokens) == (
+        question.max_tokens - num_said,
+        num_said + 2,
+    )
