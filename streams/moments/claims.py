@@ -7,6 +7,7 @@ way round; what moves, or is listed, is there. Of what else a sentence may say n
 import re
 from dataclasses import dataclass, replace
 
+from onlooker.streams.moments.happenings import VERBS_OF, Happening
 from onlooker.watches.triggers.sight import colors_in
 
 
@@ -20,13 +21,26 @@ class WrittenClaim:
     """Whether it is claimed of the clip before the sentence's, rather than of its own."""
 
 
-_THING = r"(?:an?|the) (?P<thing>[\w -]+?)"
-_CAME = re.compile(
-    rf"{_THING} (?:appeared|came(?: in| into view)?|arrived|entered|showed up)", re.I
+def _any_of(*happenings: Happening) -> str:
+    return "|".join(verb for one in happenings for verb in VERBS_OF[one].split())
+
+
+_THING = (
+    rf"(?:an?|the) (?P<thing>[\w-]+(?: (?!(?:{_any_of(*Happening)}|is|was|were|has|been)\b)"
+    r"[\w-]+)*?)"
 )
-_WENT = re.compile(rf"{_THING} (?:left|disappeared|went away|went out|is gone)", re.I)
-_TURNED = re.compile(rf"{_THING} turned (?P<color>\w+)", re.I)
-_DID = re.compile(rf"{_THING} (?:started|stopped|began|moved)(?: \w+)?", re.I)
+"""Its first word may look like a verb: "the left cup"."""
+_CAME = re.compile(
+    rf"{_THING} (?:(?:has )?(?:{_any_of(Happening.COMES)})(?: in| into view)?|shows up|showed up)",
+    re.I,
+)
+_WENT = re.compile(rf"{_THING} (?:is |has )?(?:{_any_of(Happening.LEAVES)})(?: away| out)?", re.I)
+_TURNED = re.compile(rf"{_THING} (?:has )?(?:{_any_of(Happening.CHANGES)}) (?P<color>\w+)", re.I)
+_DID = re.compile(
+    rf"{_THING} (?:started|starts|began|begins|{_any_of(Happening.MOVES, Happening.STOPS)})"
+    r"(?: \w+)?",
+    re.I,
+)
 _SHOWS = re.compile(r"(?P<what>(?:an?|the) [\w -]+?) now (?P<how>\w+ \w+)", re.I)
 _LISTED = re.compile(r"an? [\w-]+(?: [\w-]+)?", re.I)
 

@@ -22,7 +22,7 @@ class Happening(Enum):
     STOPS = "stops"
 
 
-_VERBS = {
+VERBS_OF = {
     Happening.COMES: "appear appears appeared arrive arrives arrived come comes came enter enters "
     "entered",
     Happening.LEAVES: "leave leaves left disappear disappears disappeared vanish vanishes vanished "
@@ -31,7 +31,8 @@ _VERBS = {
     Happening.MOVES: "move moves moved moving",
     Happening.STOPS: "stop stops stopped",
 }
-_OF_VERB = {verb: happening for happening, verbs in _VERBS.items() for verb in verbs.split()}
+"""The verbs by which each is told, with blanks between."""
+_OF_VERB = {verb: happening for happening, verbs in VERBS_OF.items() for verb in verbs.split()}
 _PLACE = re.compile(r"\b(?:a|the|your|my|his|her|its|their|to|on|at|from)\s+left\b|\bleft\s+of\b")
 _PARTICLE = re.compile(
     r"\b(go|goes|went|come|comes|came)\s+(on|by|back|up|down|in|into|out)\b|"

@@ -3,6 +3,7 @@
 import pytest
 
 from onlooker.streams.moments.claims import WrittenClaim, claims_of
+from onlooker.streams.moments.happenings import VERBS_OF, Happening
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,16 @@ from onlooker.streams.moments.claims import WrittenClaim, claims_of
                 WrittenClaim("there is an orange cross"),
             ],
         ),
+        ("The red cross moved left.", [WrittenClaim("there is a red cross")]),
+        ("The red cross was moved.", []),
+        ("The man left a parcel.", []),
+        (
+            "The left cup has disappeared.",
+            [
+                WrittenClaim("there is a left cup", is_before=True),
+                WrittenClaim("there is a left cup", is_so=False),
+            ],
+        ),
         ("Something red appeared", []),
         ("The scene changed.", []),
         ("", []),
@@ -59,3 +70,14 @@ from onlooker.streams.moments.claims import WrittenClaim, claims_of
 )
 def test_a_sentence_claims_what_it_says(text: str, claims: list[WrittenClaim]) -> None:
     assert claims_of(text) == claims
+
+
+@pytest.mark.parametrize("happening", [Happening.COMES, Happening.LEAVES])
+def test_whatever_says_that_something_comes_or_leaves_claims_it(happening: Happening) -> None:
+    comes = happening is Happening.COMES
+    for verb in VERBS_OF[happening].split():
+        claims = claims_of(f"The red cross {verb}.")
+        assert [(one.is_so, one.is_before) for one in claims if one.is_so is not comes] == (
+            [(False, True)] if comes else [(True, True)]
+        ), verb
+        assert {one.condition for one in claims} == {"there is a red cross"}
