@@ -48,6 +48,10 @@ MAX_SUMMARY_ENTRIES = 20_000
 MIN_LOOSE_WORDS = 3
 """Words of a subject from which on an entry that lacks one of them may tell of it, too."""
 
+MAX_LOOSE_WORDS = 8
+"""Words of a subject up to which one of them may be left out, since each time the diary is searched
+again."""
+
 NOT_EXACT = "Not all could be checked in time, or for sure."
 """Said where moments may be missing, or some may be none."""
 
@@ -154,7 +158,7 @@ class MomentFinder:
             for color in colors_in(asked):  # something of it came that the model did not name
                 found += await self._found(plan, unnamed(color))
             found = sorted(dict.fromkeys(found), key=lambda one: one.start_s)
-            if found or len(plan.subject) < MIN_LOOSE_WORDS:
+            if found or not MIN_LOOSE_WORDS <= len(plan.subject) <= MAX_LOOSE_WORDS:
                 return found
             # The diary may have another word for one of them.
             but_one = [

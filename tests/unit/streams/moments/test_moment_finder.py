@@ -33,7 +33,7 @@ from onlooker.streams.diary.periods import WallClock
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
 from onlooker.streams.moments.config import MomentsSection
-from onlooker.streams.moments.moment_finder import MomentFinder
+from onlooker.streams.moments.moment_finder import MAX_LOOSE_WORDS, MomentFinder
 from onlooker.streams.moments.telling import num_tokens
 from tests.fakes.diaries import make_entry
 
@@ -300,3 +300,23 @@ async def test_what_was_said_before_a_model_answers_counts_too() -> None:
         question.max_tokens - num_said,
         num_said + 2,
     )
+
+
+async def test_a_question_of_many_words_is_searched_for_once() -> None:
+    class Asked(Kept):
+        num_asked = 0
+
+        async def find_all(self, query: DiaryQuery) -> list[DiaryEntry]:
+            self.num_asked += 1
+            return await super().find_all(query)
+
+    diary, num_asked = Asked("Dark"), list[int]()
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    for num_words in (MAX_LOOSE_WORDS, MAX_LOOSE_WORDS + 1):
+        words = " ".join(f"word{at}" for at in range(num_words))
+        question = Question(text=f"When did a {words} come?", stream_id=StreamId("a"), asked_s=9.0)
+        now, diary.num_asked = Now.of(question, None), 0
+        async for _ in finder.answer(question, now, Seeing(), otherwise=_model_says):
+            pass
+        num_asked.append(diary.num_asked)
+    assert num_asked == [1 + MAX_LOOSE_WORDS, 1]
