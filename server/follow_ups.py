@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from onlooker.engine.interface import Question, Turn
-from onlooker.engine.memory.times import NamedTime, Now, named_times
+from onlooker.engine.memory.times import Now, named_times, without_times
 
 MAX_TURNS = 8
 """Turns that are read, the newest: a follow-up may lean on one that is a follow-up itself."""
@@ -98,10 +98,6 @@ _WAS_THERE = re.compile(
     rf"^{_OPENING}(?:(?:is|was|has)\s+there\b|(?:did|have)\s+(?:you|we)\s+(?:ever\s+)?see)", re.I
 )
 _ONE = re.compile(r"\bone\b(?=$|\s+(?:on|in|at|near|by|behind|beside|with)\b)", re.IGNORECASE)
-_BEFORE_TIME = re.compile(
-    r"\s*\b(?:(?:at|in|on|around|about|during|within|over|for|of)(?:\s+(?:the|this))?|the)\s*$",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,17 +208,11 @@ def _replaced(pattern: re.Pattern[str], text: str, by: str) -> str | None:
 
 def _is_time(text: str) -> bool:
     """Whether `text` names a time and nothing else."""
-    named = named_times(text, _ANY_TIME)
-    return bool(named) and not re.search(r"\w", _cut(text, named))
+    return bool(named_times(text, _ANY_TIME)) and not re.search(
+        r"\w", without_times(text, _ANY_TIME)
+    )
 
 
 def _without_times(text: str) -> str:
-    bare = " ".join(_cut(text, named_times(text, _ANY_TIME)).split()).rstrip(" ,?.!")
+    bare = without_times(text, _ANY_TIME).rstrip(" ,?.!")
     return f"{bare}?" if bare else ""
-
-
-def _cut(text: str, named: Sequence[NamedTime]) -> str:
-    for one in reversed(named):
-        head = _BEFORE_TIME.sub("", text[: one.place.start])
-        text = f"{head} {text[one.place.stop :]}"
-    return text

@@ -32,6 +32,14 @@ Span = tuple[float, float]
 
 _MINUTE_S, _DAY_S = 60.0, 86400.0
 
+_LEADS_UP = re.compile(
+    r"\b(?:at|in|on|around|about|during|within|over|for|of|since|before|after|between|from)\b", re.I
+)
+_LEADING_UP = re.compile(
+    r"\b(?:(?:at|in|on|around|about|during|within|over|for|of)(?:\s+(?:the|this))?|the)\s*$", re.I
+)
+_JOINS = re.compile(r"(?:,|\b(?:and|or)\b)\s*$", re.I)
+
 _GAP = re.compile(r"\s{16,}")
 """No time is named across so much white space, through which rules would look again and again."""
 
@@ -119,6 +127,18 @@ def named_moments(question: str, now: Now) -> list[NamedTime]:
 def named_times(question: str, now: Now) -> list[NamedTime]:
     """What names a time in `question`, a moment or not, in order."""
     return [named for named, _ in _in_order(question, now)]
+
+
+def without_times(question: str, now: Now) -> str:
+    """`question` without the words that name times, and without those that only lead up to them: of
+    "in the first minute and in the last hour" nothing is left."""
+    text = question
+    for named in reversed(named_times(question, now)):
+        head, words = text[: named.place.start], text[named.place]
+        if _LEADS_UP.match(words) is None:
+            head = _LEADING_UP.sub("", head)
+        text = f"{_JOINS.sub('', head)} {text[named.place.stop :]}"
+    return " ".join(text.split())
 
 
 def named_on_wall(question: str, now: Now) -> list[NamedTime]:

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from onlooker.cache_store.diaries.words import stem_of, whole_words_of, words_of
-from onlooker.engine.memory.times import Now, Span, named_spans, named_times
+from onlooker.engine.memory.times import (
+    Now,
+    Span,
+    named_spans,
+    named_times,
+    without_times,
+)
 
 
 class Wanted(Enum):
@@ -149,7 +155,7 @@ def plan_of(question: str, now: Now) -> QuestionPlan | None:
     if len(question) > MAX_LETTERS or _NOW_ONLY.search(question):
         return None
     spans = tuple(named_spans(question, now)) or ((0.0, now.asked_s),)
-    bare = _SO_FAR.sub("", _without_times(question, now)).strip()
+    bare = _SO_FAR.sub("", without_times(question, now)).strip()
     if named_times(bare, _ANY_TIME):
         return None
     for rule, wanted in _COMPILED:
@@ -239,11 +245,3 @@ _PRESENT = {
     "appeared": "appears", "left": "leaves", "arrived": "arrives", "came": "comes", "gone": "goes",
     "went": "goes", "disappeared": "disappears", "changed": "changes", "stopped": "stops",
 }  # fmt: skip
-
-
-def _without_times(question: str, now: Now) -> str:
-    """`question` without the words that name times."""
-    text = question
-    for named in reversed(named_times(question, now)):
-        text = f"{text[: named.place.start]} {text[named.place.stop :]}"
-    return text

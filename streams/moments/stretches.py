@@ -61,8 +61,8 @@ def stretches_of(
     found: list[Stretch] = []
     for start_s, end_s in spans:
         within = {one.start_s: one for one in entries if start_s <= one.start_s <= end_s}
-        times_s = sorted(within)
-        for at_s, next_s in zip(times_s, [*times_s[1:], math.inf], strict=True):
+        times_s = sorted(within)  # none where nothing was written then
+        for at_s, next_s in zip(times_s, [*times_s[1:], math.inf], strict=False):
             entry = within[at_s]
             last_s = end_s if next_s == math.inf else math.nextafter(next_s, -math.inf)
             num_more = min(MAX_LOOKS - 1, max(0, int((last_s - entry.end_s) / MIN_GAP_S)))

@@ -14,6 +14,7 @@ from onlooker.engine.memory.times import (
     named_times,
     speaks_of_now,
     time_asked,
+    without_times,
 )
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -258,3 +259,17 @@ def test_no_time_is_named_across_much_white_space() -> None:
     assert named_spans(f"who came in the first{' ' * 8000}minute?", now) == []
     (named,) = named_times(f"{' ' * 100}at 12 seconds", now)
     assert named.place == slice(100, 113), "the words stand where they stood"
+
+
+@pytest.mark.parametrize(
+    ("question", "bare"),
+    [
+        ("What came in the last minute at the door?", "What came at the door?"),
+        ("What came in the first minute and in the last minute?", "What came ?"),
+        ("What came between 5 and 10 seconds or between 20 and 30 seconds?", "What came ?"),
+        ("What was on at 12 seconds?", "What was on ?"),
+        ("What is on the left?", "What is on the left?"),
+    ],
+)
+def test_of_a_time_nothing_is_left_where_it_is_taken_out(question: str, bare: str) -> None:
+    assert without_times(question, Now(asked_s=100.0)) == bare

@@ -320,3 +320,13 @@ async def test_a_question_of_many_words_is_searched_for_once() -> None:
             pass
         num_asked.append(diary.num_asked)
     assert num_asked == [1 + MAX_LOOSE_WORDS, 1]
+
+
+async def test_of_two_times_that_are_asked_about_one_may_be_empty() -> None:
+    diary = Kept("Dark", "A red box", "Dark")
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    text = "How often did a red box appear in the first ten seconds and in the last ten seconds?"
+    question = Question(text=text, stream_id=StreamId("door"), asked_s=100.0)
+    *_, end = [one async for one in finder.answer(question, Now.of(question, None), Seeing(1))]
+    assert isinstance(end, AnswerEnd)
+    assert [one.at_s for one in end.moments] == [1.0]
