@@ -70,6 +70,8 @@ class MomentSearch:
         self._is_whole, self._sweeps = is_whole, sweeps
         self._named = [index for index, one in enumerate(stretches) if one.is_named]
         self._looked: set[int] = set()
+        self._glanced: set[int] = set()
+        """Those of which only the first look was taken."""
 
     async def each(self) -> FoundTimes:
         """Every moment at which it happened, or began to be so."""
@@ -107,7 +109,7 @@ class MomentSearch:
                     return found
         if self._sweeps and self._stretches:
             return await self._seen_since(0)
-        return FoundTimes([], self._is_exact(self._named))
+        return FoundTimes([], self._is_exact(range(len(self._stretches))))
 
     # ---- looking
 
@@ -137,23 +139,28 @@ class MomentSearch:
         for part in _parts(named, TOGETHER):  # where checks run out, some are known on both sides
             await self._look(part)
             await self._look_before(part)
-        rest = [index for index in range(start, end) if index not in self._looked]
-        if self._sweeps and len(rest) * SWEEP_COST <= self._presence.num_left:
-            rest.sort(key=lambda index: -self._stretches[index].nearness)
-            for part in _parts(rest, TOGETHER):
-                await self._look(part)
+        if self._sweeps:
+            await self._sweep(start, end)
         await self._look_at_edges(start, end)
+
+    async def _sweep(self, start: int, end: int) -> None:
+        rest = [index for index in range(start, end) if index not in self._looked]
+        if len(rest) * SWEEP_COST > self._presence.num_left:
+            return
+        rest.sort(key=lambda index: -self._stretches[index].nearness)
+        for part in _parts(rest, TOGETHER):
+            await self._look(part)
 
     async def _look_at_edges(self, start: int, end: int) -> None:
         """Look again at what seems not to be so beside what seems to be, which was looked at again
         already where that was needed."""
-        seems = [self._seems(index) for index in range(start, end)]
-        beside = [
-            start + at
-            for at, so in enumerate(seems)
-            if so is False and True in (*seems[max(0, at - 1) : at], *seems[at + 1 : at + 2])
-        ]
-        await self._look_again(beside)
+        known = _within(self._looked | self._glanced, start, end)
+        seems = {index: self._seems(index) for index in known}
+        await self._look_again(
+            one
+            for one, so in seems.items()
+            if so is False and True in (seems.get(one - 1), seems.get(one + 1))
+        )
 
     # ---- what the looks say
 
@@ -230,13 +237,13 @@ class MomentSearch:
         """The moments of a span of stretches."""
         if self._is_of_event:
             await self._look(self._wanted(range(start, end)))
-            so = [index for index in range(start, end) if self.is_so(index)]
+            so = [one for one in _within(self._looked, start, end) if self.is_so(one)]
             return FoundTimes([self._moment(one) for one in so], self._is_exact(range(start, end)))
         await self._look_at_all(start, end)
         if start:  # what was so before the span tells whether it begins there
             await self._look_before([start])
         moments, known = list[FoundMoment](), None
-        for index in range(start, end):
+        for index in _within(self._looked, start, end):
             if self.is_so(index) is None:
                 continue
             if known != index - 1 and not self._stretches[index].is_first:
@@ -261,6 +268,7 @@ class MomentSearch:
         while low < high:
             middle = (low + high) // 2
             await self._presence.look([self._stretches[middle].entry.end_s])
+            self._glanced.add(middle)
             if (seems := self._seems(middle)) is None:
                 return None
             if seems:
@@ -291,12 +299,12 @@ class MomentSearch:
             return FoundTimes([_moment(self._stretches[-1], chance)], is_exact, is_lasting=True)
         return FoundTimes([_moment(self._stretches[so[-1] + 1], chance)], is_exact)
 
-    def _wanted(self, indices: Iterable[int]) -> list[int]:
-        return [index for index in indices if self._sweeps or self._stretches[index].is_named]
+    def _wanted(self, indices: range) -> Sequence[int]:
+        return indices if self._sweeps else [one for one in self._named if one in indices]
 
-    def _is_exact(self, indices: Iterable[int], *, all_of: bool = False) -> bool:
+    def _is_exact(self, indices: range, *, all_of: bool = False) -> bool:
         """Whether all of these that should be were looked at, and none is left undecided."""
-        wanted = list(indices) if all_of else self._wanted(indices)
+        wanted = indices if all_of else self._wanted(indices)
         return self._is_whole and all(self._is_decided(index) for index in wanted)
 
     def _is_decided(self, index: int) -> bool:
@@ -330,6 +338,11 @@ class MomentSearch:
 
 def _parts(indices: Sequence[int], size: int) -> list[Sequence[int]]:
     return [indices[at : at + size] for at in range(0, len(indices), size)]
+
+
+def _within(indices: Set[int], start: int, end: int) -> list[int]:
+    """Those of a span, in order: of a long diary hardly any are looked at."""
+    return sorted(index for index in indices if start <= index < end)
 
 
 def _moment(stretch: Stretch, chance: float) -> FoundMoment:

@@ -41,6 +41,8 @@ class Presence:
     num_cached_tokens: int = 0
     _known: dict[float, float | None] = field(default_factory=dict)
     """Probability of yes by stream time; None where a check failed."""
+    _margins: dict[float, float | None] = field(default_factory=dict)
+    """The same as log-odds beyond the threshold, which are asked for again and again."""
 
     async def look(self, times_s: Sequence[float]) -> None:
         """Check these stream times, some at once, as far as the budget goes."""
@@ -57,7 +59,9 @@ class Presence:
                 )
             except TimeoutError:
                 return
-            self._known.update(zip(batch, found, strict=True))
+            for at_s, chance in zip(batch, found, strict=True):
+                self._known[at_s] = chance
+                self._margins[at_s] = None if chance is None else self._margin_of(chance)
 
     def chance(self, at_s: float) -> float | None:
         """The probability that it was so at a stream time; None where that was not found out."""
@@ -71,8 +75,7 @@ class Presence:
     def margin(self, at_s: float) -> float | None:
         """By how much the log-odds that it was so at a stream time exceed the threshold; None where
         that was not found out."""
-        chance = self._known.get(at_s)
-        return None if chance is None else _log_odds(chance) - _log_odds(self._threshold)
+        return self._margins.get(at_s)
 
     @property
     def num_left(self) -> int:
@@ -83,6 +86,9 @@ class Presence:
     def _threshold(self) -> float:
         threshold = self.asked.threshold
         return self.wording.threshold if threshold is None else threshold
+
+    def _margin_of(self, chance: float) -> float:
+        return _log_odds(chance) - _log_odds(self._threshold)
 
     async def _check(self, at_s: float) -> float | None:
         wording = self.wording
