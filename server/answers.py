@@ -121,7 +121,11 @@ class AnswerWriter:
         tokens = [_logprob(chance) for chance in piece.chances] or None
         self.logprobs += tokens or []
         delta = TextDelta(
-            response_id=self.response_id, item_id=self.item_id, delta=piece.text, logprobs=tokens
+            response_id=self.response_id,
+            item_id=self.item_id,
+            delta=piece.text,
+            logprobs=tokens,
+            interim=piece.is_interim,
         )
         return [*events, delta]
 

@@ -133,6 +133,8 @@ class TextDelta(ServerEvent):
         list[TokenLogprob] | None, Field(exclude_if=lambda tokens: tokens is None)
     ] = None
     """The tokens of the piece with their probabilities, where they were asked for."""
+    interim: Annotated[bool, Field(exclude_if=lambda is_so: not is_so)] = False
+    """Whether it only says what is being done meanwhile, and is no part of the final text."""
 
 
 class TextDone(ServerEvent):

@@ -173,7 +173,9 @@ class _Chat:
     def _encoded(self, event: ServerEvent) -> bytes:
         """The chunks that tell of an event; nothing for those that OpenAI has no chunk for."""
         if isinstance(event, TextDelta):
-            delta = ChatDelta(content=event.delta, role=None if self._has_role else "assistant")
+            # A chat has no final text: what is said meanwhile would be kept as a part of it.
+            text = "" if event.interim else event.delta
+            delta = ChatDelta(content=text, role=None if self._has_role else "assistant")
             self._has_role = True
             return self._chunk(delta, logprobs=self._logprobs(event.logprobs or []))
         if not isinstance(event, ResponseDone):

@@ -438,7 +438,7 @@ class MomentFinder:
 def _meanwhile(words: str, question: Question) -> str:
     """What is said while the diary is looked through; nothing where the answer itself has little
     room beside it."""
-    return "" if 2 * num_tokens(words) > question.max_tokens else words
+    return "" if 4 * num_tokens(words) > question.max_tokens else words
 
 
 def _with_words(event: AnswerEvent, said: str) -> AnswerEvent:

@@ -10,6 +10,7 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.interface import AnswerDelta, AnswerEvent, Question
 from tests.fakes.served import Served, data_url, jpeg, serving
 
 SCRIPT = (
@@ -81,6 +82,29 @@ async def test_a_streamed_answer_with_usage(served: Served, client: AsyncOpenAI)
     assert found[-1].choices == []
     assert found[-1].usage is not None
     assert found[-1].usage.completion_tokens == 3
+
+
+class Meanwhile(ScriptedEngine):
+    """Says first what it does."""
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        yield AnswerDelta("Looking. ", is_interim=True)
+        async for event in super().answer(question):
+            yield event
+
+
+async def test_a_streamed_answer_is_what_the_client_will_say_was_answered() -> None:
+    async with (
+        serving(engine=Meanwhile(SCRIPT)) as served,
+        AsyncOpenAI(base_url=served.api, api_key="none-needed", max_retries=0) as client,
+    ):
+        await open_film(served)
+        chunks = await client.chat.completions.create(
+            model="fake", messages=about_film("Colour?"), stream=True
+        )
+        deltas = [chunk.choices[0].delta async for chunk in chunks]
+    assert "".join(one.content or "" for one in deltas) == "The newest clip is mostly blue."
+    assert [one.role for one in deltas[:2]] == ["assistant", None]
 
 
 async def test_a_question_about_pictures_leaves_no_stream(

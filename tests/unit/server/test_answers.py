@@ -54,7 +54,8 @@ def test_what_is_said_meanwhile_is_told_and_is_no_part_of_the_answer() -> None:
     *_, meanwhile = writer.delta(AnswerDelta("Looking. ", is_interim=True))
     assert isinstance(meanwhile, TextDelta)
     assert (meanwhile.delta, writer.text) == ("Looking. ", "")
-    writer.delta(AnswerDelta("Twice."))
+    (said,) = writer.delta(AnswerDelta("Twice."))
+    assert [one.model_dump().get("interim") for one in (meanwhile, said)] == [True, None]
     events = writer.end(make_end())
     assert [event.text for event in events if isinstance(event, TextDone)] == ["Twice."]
     assert done_of(events).response.text == "Twice."
