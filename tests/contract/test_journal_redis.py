@@ -25,9 +25,9 @@ KEY = f"onlooker:1:journal:{STREAM}"
 
 @contextmanager
 def journal_in(
-    url: str, clock: ManualClock | None = None, **settings: Any
+    url: str, clock: ManualClock | None = None, *, timeout_s: float = 0.5, **settings: Any
 ) -> Iterator[FrameJournal]:
-    redis = {"timeout_s": 0.5, "max_failures": 1, "min_backoff_s": 1.0, "max_backoff_s": 4.0}
+    redis = {"timeout_s": timeout_s, "max_failures": 1, "min_backoff_s": 1.0, "max_backoff_s": 4.0}
     journal = open_in_redis(url, clock=clock, redis=redis, **settings)
     yield journal
     journal.close()
@@ -156,13 +156,15 @@ def test_a_frame_that_a_replica_has_survives_the_primary_and_else_is_told_so(
     pair: tuple[RedisServer, RedisServer],
 ) -> None:
     primary, replica = pair
-    with journal_in(primary.url, wait_replicas=1, wait_s=0.25) as journal:
+    with journal_in(primary.url, wait_replicas=1, wait_s=30.0, timeout_s=60.0) as journal:
         assert journal.guarantee is Guarantee.REPLICATED
         assert guarantees(journal, 0, 1) == [Guarantee.REPLICATED] * 2
         with journal_in(replica.url) as other:
             assert replayed(other) == [0, 1]
+    with journal_in(primary.url, wait_replicas=1, wait_s=0.05) as impatient:
+        assert impatient.guarantee is Guarantee.REPLICATED
         replica.hang()
-        assert guarantees(journal, 2) == [Guarantee.SERVER]
+        assert guarantees(impatient, 2) == [Guarantee.SERVER]
         replica.go_on()
 
 

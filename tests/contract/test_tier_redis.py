@@ -82,7 +82,7 @@ def test_a_restart_between_two_calls_costs_nothing_but_the_records(
 def test_a_server_that_hangs_is_asked_once_and_then_left_alone(
     make_redis: MakeRedis, redis_clean: RedisServer
 ) -> None:
-    tier = make_redis(max_failures=1, timeout_s=0.05)
+    tier = make_redis(max_failures=1, timeout_s=0.5)
     tier.put_many([make_encoded(index) for index in range(20)])
     redis_clean.hang()
     try:
@@ -97,7 +97,7 @@ def test_replies_of_an_abandoned_round_trip_are_never_taken_for_others(
     make_redis: MakeRedis, redis_clean: RedisServer
 ) -> None:
     clock = ManualClock()
-    tier = make_redis(clock, max_failures=1, timeout_s=0.05, min_backoff_s=1)
+    tier = make_redis(clock, max_failures=1, timeout_s=0.5, min_backoff_s=1)
     tier.put_many([make_encoded(index, shape=(2, 2, 2, 32, 128)) for index in range(4)])
     redis_clean.hang()
     outcomes(tier, 0, 1)
