@@ -5,7 +5,8 @@ largest number of streams is sought at which 95 % of the answers meet TTFT and T
 offered frames are kept and seen within the lag target. Then: twice that load with interactive
 questions, and a question's TTFT while 16 streams are watched beside an idle engine's, whose stream
 remembers as much. `ours` may lower quality to hold its targets; at which level it did is told in
-each row (2: two frames share a clip, and the context shows half the memory).
+each row (2: two frames share a clip, and the context shows half the memory). `ours_diary`, where
+it is asked for, writes a diary of every stream beside; a row says how many sentences that were.
 
 All sides alike: streams join before the clock starts, frames and questions come from the first
 second, and the first 6 seconds of a trial are not scored. A trial that fails by less than five
@@ -39,6 +40,7 @@ from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.simulator.outcome import rounded_percentile
 from onlooker.scheduler.slo import Tier
 from onlooker.server.config import Settings
+from onlooker.server.store_wiring import make_diaries
 from onlooker.server.wiring import make_hub
 from onlooker.streams.config import StreamsSection
 
@@ -61,13 +63,19 @@ SIDES: dict[str, tuple[Mode, Policy]] = {
     "segments_fcfs": ("segments", "fcfs"),
     "resend_fcfs": ("resend", "fcfs"),
 }
+WITH_DIARY = "ours_diary"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this scenario has."""
-    parser.add_argument("--sides", default=",".join(SIDES), help="which to measure [all]")
-    parser.add_argument("--start", default="240,180,90", help="streams at which the search of "
-                        "ours, segments_fcfs, resend_fcfs begins [240,180,90]")  # fmt: skip
+    parser.add_argument(
+        "--sides", default=",".join(SIDES), help=f"which to measure [all but {WITH_DIARY}]"
+    )
+    parser.add_argument(
+        "--start",
+        default="240,180,90",
+        help="streams at which the search of each of the three begins [240,180,90]",
+    )
     parser.add_argument("--most", type=int, default=768, help="streams at most [768]")
     parser.add_argument("--trials", type=int, default=9, help="of each side's search [9]")
     parser.add_argument("--timed-s", type=float, default=TIMED_S, help="TTFT is timed [30]")
@@ -93,12 +101,13 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "engine_load": EngineLoad(),
     }
     starts = dict(zip(SIDES, (int(n) for n in options.start.split(",")), strict=False))
+    starts[WITH_DIARY] = starts["ours"]
     for side in options.sides.split(","):
         await _Side(side, options, pictures, clock).measure(figures, starts.get(side, 64))
     at_slo = figures["streams_at_slo"]
     figures["ratios"] = {
         name: round(at_slo["ours"] / max(1, at_slo[name]), 2)
-        for name in ("segments_fcfs", "resend_fcfs")
+        for name in ("segments_fcfs", "resend_fcfs", WITH_DIARY)
         if name in at_slo and "ours" in at_slo
     }
     if options.validate and figures["engine_load"].costs:
@@ -124,9 +133,11 @@ class _Side:
         pictures: list[list[bytes]],
         clock: SystemClock,
     ) -> None:
-        mode, policy = SIDES[name]
+        keeps_diary = name == WITH_DIARY
+        mode, policy = SIDES["ours" if keeps_diary else name]
         self._name, self._options, self._pictures, self._clock = name, options, pictures, clock
-        self._section, metrics = SchedulerSection(policy=policy), Metrics()
+        self._section, self._metrics = SchedulerSection(policy=policy), Metrics()
+        metrics = self._metrics
         settings = Settings(
             engine=EngineSection(
                 model=options.model, mode=mode, window_clips=WINDOW,
@@ -136,7 +147,10 @@ class _Side:
             scheduler=self._section,
         )  # fmt: skip
         self._engine = make_engine(settings.engine, clock, metrics, None, self._section)
-        self._hub = make_hub(settings, engine=self._engine, clock=clock, metrics=metrics)
+        diaries = make_diaries(settings, clock=clock, metrics=metrics) if keeps_diary else None
+        self._hub = make_hub(
+            settings, engine=self._engine, clock=clock, metrics=metrics, diaries=diaries
+        )
         self._trials: list[dict[str, object]] = []
 
     async def measure(self, figures: dict[str, Any], start: int) -> None:
@@ -158,6 +172,8 @@ class _Side:
                 )
                 figures["overload"] = score.figures()
                 figures["engine_load"] = self._engine.load()
+            if self._name == WITH_DIARY:
+                figures["sentences"] = self._sentences()
         finally:
             await self._hub.close()
 
@@ -180,6 +196,12 @@ class _Side:
             score = score.with_(await self._tried(num_streams, seed=self._options.seed + 1))
         self._trials.append(score.figures())
         return score.share >= PROMISE
+
+    def _sentences(self) -> dict[str, float]:
+        """What became of the clips of all trials that were worth a sentence of a diary."""
+        families = self._metrics.diary_sentences_total.collect()
+        counts = [one for family in families for one in family.samples]
+        return {one.labels["outcome"]: one.value for one in counts if one.name.endswith("_total")}
 
     async def _beside_watching(self) -> dict[str, float]:
         """A question's TTFT while many streams are watched, and on an idle engine."""
@@ -222,6 +244,7 @@ def table(figures: dict[str, Any]) -> str:
             rows(TITLES, lines),
             f"ratios: {figures['ratios']}",
             f"overload: {figures.get('overload', {})}",
+            f"sentences of diaries: {figures.get('sentences', {})}",
             f"simulator, mean error: {figures.get('validation', {}).get('mean_error', {})}",
             *(
                 f"TTFT while watching, {side}: {found}"
