@@ -320,10 +320,15 @@ async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) 
         DiaryQuery(start_s=0.0, end_s=math.inf, levels=(Level.SCENE,), limit=100_000)
     )
     planner = ways["planner"].figures()
+    clock = SystemClock()
+    begun_s = clock.now_s()
+    proved = await _proved(watched, entries)
+    digest_s = clock.now_s() - begun_s
     return {
         **planner,
-        "summary": _summary(hour, await _proved(watched, entries)),
-        "digest_unchecked": _summary(hour, entries),
+        "summary": _summary(hour, proved),
+        "digest_s": round(digest_s, 3),
+        "digest_unchecked": _summary(hour, DigestSentences(entries)),
         "sentences": {
             "n": len(entries),
             "true": _mean([is_true(hour, one.text, one) for one in entries]),
@@ -336,7 +341,7 @@ async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) 
     }
 
 
-async def _proved(watched: DiaryStream, entries: Sequence[DiaryEntry]) -> list[DiaryEntry]:
+async def _proved(watched: DiaryStream, entries: Sequence[DiaryEntry]) -> DigestSentences:
     """The sentences of which a digest is made, as a server makes it."""
     question = Question(
         text="What happened so far?",
@@ -344,8 +349,7 @@ async def _proved(watched: DiaryStream, entries: Sequence[DiaryEntry]) -> list[D
         asked_s=float(watched.hour.num_clips),
     )
     reader = watched.finder.proofreader(question, watched.engine)
-    proved = await reader.proved(entries, max_items=DiarySection().max_summary_items)
-    return proved.entries
+    return await reader.proved(entries, max_items=DiarySection().max_summary_items)
 
 
 def _kinds(hour: Hour, num_common: int, seed: int) -> list[Kind]:
@@ -405,9 +409,8 @@ async def _ask_engine(
         way.ends.append(at_s is not None and abs(at_s - truth) <= NEAR_S)
 
 
-def _summary(hour: Hour, entries: Sequence[DiaryEntry]) -> dict[str, Any]:
+def _summary(hour: Hour, sentences: DigestSentences) -> dict[str, Any]:
     """How true the digest of all is, and how much of the rare it tells."""
-    sentences = DigestSentences(entries)
     items, _ = sentences.items(max_items=DiarySection().max_summary_items)
     told = [(item.sentence, entry) for item in items for entry in item.entries]
     rare = [(kind, at_s) for kind in sorted(hour.rare) for at_s in comings_of(hour, kind)]

@@ -40,6 +40,7 @@ class DigestSentences:
             self._groups.setdefault(key, []).append(entry)
             self._sentences.setdefault(key, entry.text.strip().rstrip("."))
         self._pairs = {key: _pairs(sentence) for key, sentence in self._sentences.items()}
+        self._doubted = set[DiaryEntry]()
         self._counts = Counter[tuple[str, ...]]()
         for key, group in self._groups.items():
             self._count(key, len(group))
@@ -62,6 +63,11 @@ class DigestSentences:
             else:
                 del self._groups[key]
 
+    def doubt(self, entries: Iterable[DiaryEntry]) -> None:
+        """Have a sentence of which nothing but such entries is left told last, however rare it is:
+        what nobody confirmed is often rare because it is wrong."""
+        self._doubted.update(entries)
+
     def items(self, *, max_items: int) -> tuple[list[DigestItem], int]:
         """The sentences, those of the rarest things where they are too many; and how many entries
         say something else."""
@@ -69,7 +75,12 @@ class DigestSentences:
         rarest = heapq.nsmallest(
             max_items,
             groups,
-            key=lambda key: (self._rareness(key), len(groups[key]), groups[key][0].start_s),
+            key=lambda key: (
+                self._doubted.issuperset(groups[key]),
+                self._rareness(key),
+                len(groups[key]),
+                groups[key][0].start_s,
+            ),
         )
         kept = sorted(rarest, key=lambda key: groups[key][0].start_s)
         num_told = sum(len(groups[key]) for key in kept)
@@ -104,7 +115,7 @@ def digest(sentences: DigestSentences, *, max_items: int, told: Callable[[DiaryE
     items, num_other = sentences.items(max_items=max_items)
     lines = [f"{item.sentence} ({_times(item.entries, told)})." for item in items]
     if num_other:
-        lines.append(f"More often: {num_other} other sentences.")
+        lines.append(f"Beside that: {num_other} other sentences.")
     return " ".join(lines)
 
 

@@ -21,6 +21,18 @@ class WrittenClaim:
     """Whether it is claimed of the clip before the sentence's, rather than of its own."""
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenClaims:
+    """What the sentences of an entry claim."""
+
+    claims: tuple[WrittenClaim, ...]
+    are_all: bool
+    """Whether that is all they say, so that they are so where the claims are."""
+
+
+_NOTHING = WrittenClaims((), are_all=False)
+
+
 def _any_of(*happenings: Happening) -> str:
     return "|".join(verb for one in happenings for verb in VERBS_OF[one].split())
 
@@ -45,38 +57,50 @@ _SHOWS = re.compile(r"(?P<what>(?:an?|the) [\w -]+?) now (?P<how>\w+ \w+)", re.I
 _LISTED = re.compile(r"an? [\w-]+(?: [\w-]+)?", re.I)
 
 
-def claims_of(text: str) -> list[WrittenClaim]:
+def claims_of(text: str) -> WrittenClaims:
     """What all sentences of an entry claim."""
     sentences = [part.strip() for part in re.split(r"\.(?:\s+|$)", text)]
-    return [claim for one in sentences if one for claim in _claims(one)]
+    of_each = [_claims(one) for one in sentences if one]
+    return WrittenClaims(
+        tuple(claim for one in of_each for claim in one.claims),
+        all(one.are_all for one in of_each),
+    )
 
 
-def _claims(sentence: str) -> list[WrittenClaim]:
+def _claims(sentence: str) -> WrittenClaims:
     if (found := _CAME.fullmatch(sentence)) is not None:
         there = _there_is(found["thing"])
-        return [there, replace(there, is_so=False, is_before=True)]
+        return _all(there, replace(there, is_so=False, is_before=True))
     if (found := _TURNED.fullmatch(sentence)) is not None:
         return _turned(found["thing"], found["color"])
     if (found := _WENT.fullmatch(sentence)) is not None:
         there = _there_is(found["thing"])
-        return [replace(there, is_before=True), replace(there, is_so=False)]
+        return _all(replace(there, is_before=True), replace(there, is_so=False))
     if (found := _DID.fullmatch(sentence)) is not None:
-        return [_there_is(found["thing"])]
+        return WrittenClaims((_there_is(found["thing"]),), are_all=False)  # not that it moves
     if (found := _SHOWS.fullmatch(sentence)) is not None:
-        return [WrittenClaim(f"{found['what']} {found['how']}")]
+        return _all(WrittenClaim(f"{found['what']} {found['how']}"))
     listed = re.split(r",\s+(?:and\s+)?|\s+and\s+", sentence)
     if all(_LISTED.fullmatch(one) for one in listed):
-        return [_there_is(one.split(" ", 1)[1]) for one in listed]
-    return []
+        return _all(*(_there_is(one.split(" ", 1)[1]) for one in listed))
+    return _NOTHING
 
 
-def _turned(thing: str, color: str) -> list[WrittenClaim]:
+def _turned(thing: str, color: str) -> WrittenClaims:
     """That a thing had its colour before, and has another now."""
-    if not colors_in(color):
-        return []  # it turned left, or off
-    before = [replace(_there_is(thing), is_before=True)]
-    colors = colors_in(thing)[:1]
-    return before + [_there_is(re.sub(rf"\b{one}\b", color, thing, flags=re.I)) for one in colors]
+    new, old = colors_in(color), colors_in(thing)[:1]
+    if not new:
+        return _NOTHING  # it turned left, or off
+    had = replace(_there_is(thing), is_before=True)
+    if not old:
+        return WrittenClaims((had,), are_all=False)
+    if new == old:
+        return _all(had, replace(had, is_so=False))  # it cannot take the colour that it has
+    return _all(had, _there_is(re.sub(rf"\b{old[0]}\b", color, thing, flags=re.I)))
+
+
+def _all(*claims: WrittenClaim) -> WrittenClaims:
+    return WrittenClaims(claims, are_all=True)
 
 
 def _there_is(thing: str) -> WrittenClaim:

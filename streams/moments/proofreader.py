@@ -1,7 +1,8 @@
 """`Proofreader`: leaves out of a digest what checks do not agree with.
 
 A digest tells the rare first, and what a model got wrong is rare. There are few sentences in it, so
-what they claim is checked, each at its own clip: as the diary's sentences are for a count.
+what they claim is checked, each at its own clip: as the diary's sentences are for a count. What
+checks confirm comes before what none of them can tell, which is left for where room is left.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from onlooker.cache_store.diary import DiaryEntry
 from onlooker.engine.wording import CheckQuestion
 from onlooker.streams.diary.digest import DigestSentences
-from onlooker.streams.moments.claims import WrittenClaim, claims_of
+from onlooker.streams.moments.claims import WrittenClaims, claims_of
 from onlooker.streams.moments.presence import Looks, Presence
 
 
@@ -26,6 +27,15 @@ class _Proof:
     """Whether the answer should be yes."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Proofs:
+    """What is to be checked of an entry."""
+
+    checks: tuple[_Proof, ...]
+    are_all: bool
+    """Whether the entry is so where all of them are."""
+
+
 @dataclass(slots=True)
 class Proofreader:
     """Of one digest."""
@@ -37,48 +47,54 @@ class Proofreader:
 
     async def proved(self, entries: Sequence[DiaryEntry], *, max_items: int) -> DigestSentences:
         """The sentences of `entries` without those that a digest of `max_items` things would tell
-        and checks contradict. What could not be checked stays. Of a long diary the event loop is
-        left alone."""
+        and checks contradict, and with those last that checks do not confirm. Of a long diary the
+        event loop is left alone."""
         sentences = await asyncio.to_thread(DigestSentences, entries)
         read = set[DiaryEntry]()
         while proofs := await asyncio.to_thread(self._to_look_at, sentences, read, max_items):
-            await self._look([proof for of_one in proofs.values() for proof in of_one])
-            wrong = [one for one, of_one in proofs.items() if self._is_wrong(of_one)]
+            await self._look([proof for one in proofs.values() for proof in one.checks])
+            answers = {entry: self._answer_to_all(one) for entry, one in proofs.items()}
+            sentences.doubt(entry for entry, is_so in answers.items() if is_so is None)
+            wrong = [entry for entry, is_so in answers.items() if is_so is False]
             await asyncio.to_thread(sentences.leave_out, wrong)
         return sentences
 
     def _to_look_at(
         self, sentences: DigestSentences, read: set[DiaryEntry], max_items: int
-    ) -> dict[DiaryEntry, list[_Proof]]:
+    ) -> dict[DiaryEntry, _Proofs]:
         """What to check of the entries that would be told and were not read before, as far as
         checks are left; they are read then."""
-        found: dict[DiaryEntry, list[_Proof]] = {}
+        found: dict[DiaryEntry, _Proofs] = {}
         num_left = self.looks.max_checks - self._num_asked
         for item in sentences.items(max_items=max_items)[0]:
             claims = claims_of(item.sentence)
             for entry in item.entries:
                 if num_left <= 0:
                     return found
-                if entry not in read and (proofs := self._proofs(entry, claims)):
-                    found[entry] = proofs
-                    num_left -= len(proofs)
+                if entry not in read:
+                    found[entry] = self._proofs(entry, claims)
+                    num_left -= len(found[entry].checks)
                 read.add(entry)
         return found
 
-    def _proofs(self, entry: DiaryEntry, claims: Sequence[WrittenClaim]) -> list[_Proof]:
+    def _proofs(self, entry: DiaryEntry, written: WrittenClaims) -> _Proofs:
         """What to check of an entry. A model with rules of its own is asked only what these know;
         any other is asked whether the sentence is so."""
         wording = self.looks.wording
         if not wording.rules:
-            return [_Proof(wording.question_for(entry.text), entry.end_s, is_so=True)]
-        found: list[_Proof] = []
-        for claim in claims:
+            is_so = _Proof(wording.question_for(entry.text), entry.end_s, is_so=True)
+            return _Proofs((is_so,), are_all=True)
+        found, are_all = list[_Proof](), written.are_all
+        before_s = math.nextafter(entry.start_s, -math.inf)
+        for claim in written.claims:
+            if claim.is_before and entry.start_s <= 0:
+                continue  # before the first clip there is none
             asked = wording.rule_for(claim.condition)
-            if asked is None or asked.about_event or (claim.is_before and entry.start_s <= 0):
+            if asked is None or asked.about_event:
+                are_all = False
                 continue
-            before_s = math.nextafter(entry.start_s, -math.inf)
             found.append(_Proof(asked, before_s if claim.is_before else entry.end_s, claim.is_so))
-        return found
+        return _Proofs(tuple(found), are_all)
 
     async def _look(self, proofs: Sequence[_Proof]) -> None:
         times_s: dict[str, list[float]] = {}
@@ -95,9 +111,16 @@ class Proofreader:
             part = asked[start : start + self.looks.max_parallel]
             await asyncio.gather(*(self._presences[text].look(at) for text, at in part))
 
-    def _is_wrong(self, proofs: Sequence[_Proof]) -> bool:
-        """Whether a check contradicts."""
-        return any(self._answer_to(proof) is (not proof.is_so) for proof in proofs)
+    def _answer_to_all(self, proofs: _Proofs) -> bool | None:
+        """Whether checks confirm (True) or contradict (False); None where they do neither."""
+        answers = [self._answer_to(proof) for proof in proofs.checks]
+        agree = [
+            None if said is None else said is one.is_so
+            for said, one in zip(answers, proofs.checks, strict=True)
+        ]
+        if False in agree:
+            return False
+        return True if proofs.are_all and None not in agree else None
 
     def _answer_to(self, proof: _Proof) -> bool | None:
         presence = self._presences.get(proof.asked.text)

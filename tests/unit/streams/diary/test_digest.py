@@ -35,7 +35,7 @@ def test_of_what_happened_often_the_first_and_the_last_time_are_told() -> None:
 
 def test_where_there_is_too_much_the_rare_is_told() -> None:
     assert text_of("A car passed.", "A car passed.", "A parcel came.", max_items=1) == (
-        "A parcel came (2 s). More often: 2 other sentences."
+        "A parcel came (2 s). Beside that: 2 other sentences."
     )
 
 
@@ -46,15 +46,15 @@ def test_nothing_is_summed_up_as_nothing() -> None:
 def test_things_beside_each_other_are_not_rare_for_that() -> None:
     often = ["A red star and a blue box", "A blue box and a red star", "A red star", "A blue box"]
     told = text_of(*often, "A green cup and a red star", max_items=1)
-    assert told == "A green cup and a red star (4 s). More often: 4 other sentences."
+    assert told == "A green cup and a red star (4 s). Beside that: 4 other sentences."
     # The only list of its order tells of nothing that is rare.
     told = text_of(*often, "A blue box, a red star", "The grey cat left.", max_items=1)
-    assert told == "The grey cat left (5 s). More often: 5 other sentences."
+    assert told == "The grey cat left (5 s). Beside that: 5 other sentences."
 
 
 def test_what_has_no_words_has_a_place_too() -> None:
     assert text_of("and the", "and the", "A car passed.", max_items=1) == (
-        "A car passed (2 s). More often: 2 other sentences."
+        "A car passed (2 s). Beside that: 2 other sentences."
     )
 
 
@@ -69,3 +69,12 @@ def test_what_is_left_out_is_as_if_it_had_never_been_written(
     assert sentences.entries == left
     found, anew = sentences.items(max_items=max_items), DigestSentences(left)
     assert found == anew.items(max_items=max_items)
+
+
+def test_what_nobody_confirmed_is_told_last_however_rare_it_is() -> None:
+    texts = ("A car passed.", "A car passed.", "A dog came.", "A cat came.", "a dog came")
+    entries = [make_entry(float(second), text) for second, text in enumerate(texts)]
+    sentences = DigestSentences(entries)
+    sentences.doubt([entries[2], entries[3]])  # of the dog one entry is left that is not doubted
+    told = [item.sentence for item in sentences.items(max_items=2)[0]]
+    assert told == ["A car passed", "A dog came"]

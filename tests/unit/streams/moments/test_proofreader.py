@@ -97,6 +97,22 @@ async def test_what_takes_the_place_of_what_is_left_out_is_checked_too() -> None
     assert told.entries == entries[:1]  # of the star, one of two times is so
 
 
+async def test_what_checks_confirm_is_told_before_what_they_cannot_tell() -> None:
+    often = [make_entry(float(at), "A red star appeared.") for at in (1, 3, 5)]
+    rare = make_entry(7.0, "The blue cross stopped.")
+    engine = Sighted({"red star": (1, 3, 5), "blue cross": (7,)})
+    told = await reader(engine).proved([*often, rare], max_items=1)
+    (item,), num_other = told.items(max_items=1)
+    assert (item.entries, num_other) == (tuple(often), 1)
+    both, _ = told.items(max_items=2)
+    assert [item.sentence for item in both] == ["A red star appeared", "The blue cross stopped"]
+
+
+async def test_a_thing_cannot_take_the_colour_that_it_has() -> None:
+    engine, entry = Sighted({"red star": (1, 2)}), make_entry(2.0, "The red star turned red.")
+    assert (await reader(engine).proved([entry], max_items=5)).entries == []
+
+
 async def test_what_is_not_told_is_not_checked() -> None:
     engine = Sighted({"red cross": (7,)})  # no star is there
     often = [make_entry(float(at), "A red star appeared.") for at in (1, 3, 5)]
