@@ -39,6 +39,7 @@ from onlooker.streams.moments.presence import Looks, Presence
 from onlooker.streams.moments.proofreader import Proofreader
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of
 from onlooker.streams.moments.same_kind import conditions_in, told_as_one
+from onlooker.streams.moments.slips import slips_of
 from onlooker.streams.moments.stretches import stretches_of
 from onlooker.streams.moments.telling import MAX_TOLD, counted, fitted, listed, num_tokens
 from onlooker.watches.triggers.sight import colors_in
@@ -371,8 +372,10 @@ class MomentFinder:
         everything: Sequence[DiaryEntry],
         presence: Presence,
     ) -> FoundTimes:
-        """What checks find: of the entries that name it, and of all others."""
+        """What checks find: of the entries that name it or may hide it, and of all others."""
         sweeps = self._settings.sweeps and not presence.asked.about_event
+        if not presence.asked.about_event:
+            entries = [*entries, *await asyncio.to_thread(slips_of, everything, plan.subject)]
         stretches = await asyncio.to_thread(  # of a long diary there are many
             stretches_of, everything, plan.spans, named=entries, subject=plan.subject
         )
@@ -397,7 +400,7 @@ class MomentFinder:
             none = "None of them shows that."
             return none if found.is_exact else f"{none} {NOT_EXACT}"
         if plan.wanted is Wanted.LAST_SEEN and found.is_lasting:
-            text = f"It is still there, last noted at {times[-1]}."
+            text = f"It is still there, last seen at {times[-1]}."
         elif plan.wanted in (Wanted.LAST, Wanted.LAST_SEEN):
             text = f"For the last time at {times[-1]}."
         elif plan.wanted is Wanted.FIRST:

@@ -139,6 +139,7 @@ class MomentSearch:
         for part in _parts(named, TOGETHER):  # where checks run out, some are known on both sides
             await self._look(part)
             await self._look_before(part)
+            await self._look([one + 1 for one in part if self._is_torn(one) and one + 1 < end])
         if self._sweeps:
             await self._sweep(start, end)
         await self._look_at_edges(start, end)
@@ -169,10 +170,11 @@ class MomentSearch:
         return self._presence.asked.about_event
 
     def is_so(self, index: int) -> bool | None:
-        """Whether it is so in a stretch, by all looks at it; None where there was none. What the
-        diary does not name is not believed before all looks are there."""
+        """Whether it is so in a stretch, by all looks at it; None where there was none, or they
+        leave it open and the diary does not name it. What the diary does not name is not believed
+        before all looks are there."""
         margin = self._margin(index) if index in self._looked else None
-        if margin is None:
+        if margin is None or self._is_open(index):
             return None
         if margin < self._least(index):
             return False
@@ -216,17 +218,36 @@ class MomentSearch:
             return False
         return margin > -SURE
 
+    def _is_torn(self, index: int) -> bool:
+        """Whether what the diary says and all looks leave it open, as where a thing is just coming
+        in; what follows tells then."""
+        margin = self._margin(index)
+        return margin is not None and abs(margin) < DECIDED
+
+    def _is_open(self, index: int) -> bool:
+        """Whether the looks at what the diary does not name tell nothing, as where something stands
+        in front."""
+        margins = self._margins(index)
+        if self._is_of_event or self._stretches[index].is_phrase or not margins:
+            return False
+        return abs(math.fsum(margins)) < DECIDED * len(margins)
+
     def _is_doubtful_before(self, index: int) -> bool:
-        """Whether it just seems to be so in the clip before a stretch, which may deceive."""
+        """Whether the clip before a stretch hardly tells whether it is so."""
         margin = self._presence.margin(self._stretches[index].before_s)
-        return margin is not None and 0 <= margin < SURE
+        return margin is not None and abs(margin) < SURE
 
     def _so_before(self, index: int) -> bool | None:
         if self._stretches[index].is_first:
             return False
         if (so := self.is_so(index - 1)) is not None:
             return so
-        return self._presence.is_so(self._stretches[index].before_s)
+        margin = self._presence.margin(self._stretches[index].before_s)
+        if margin is None:
+            return None
+        if abs(margin) < DECIDED and (so := self._so_before(index - 1)) is not None:
+            return so  # a glimpse that tells nothing changes nothing
+        return margin >= 0
 
     def _begins(self, index: int) -> bool:
         return bool(self.is_so(index)) and self._so_before(index) is False
@@ -258,7 +279,8 @@ class MomentSearch:
     async def _hidden(self, known: int | None, index: int) -> int | None:
         """The stretch from which on it is so, where it is so before the stretch `index`, and those
         since the stretch `known` were left out."""
-        if not self._presence.is_so(self._stretches[index].before_s):
+        margin = self._presence.margin(self._stretches[index].before_s)
+        if margin is None or margin < DECIDED:
             return None
         if known is None:
             return index if self.is_so(index) and index in self._named[:1] else None
@@ -294,10 +316,21 @@ class MomentSearch:
                 return FoundTimes([], is_exact)
             chance = self._presence.chance(gone.before_s) or 0.0
             return FoundTimes([_moment(gone, chance)], is_exact)
-        chance = self._chance(so[-1])
         if so[-1] + 1 == len(self._stretches):
-            return FoundTimes([_moment(self._stretches[-1], chance)], is_exact, is_lasting=True)
-        return FoundTimes([_moment(self._stretches[so[-1] + 1], chance)], is_exact)
+            return await self._lasting(is_exact)
+        return FoundTimes([_moment(self._stretches[so[-1] + 1], self._chance(so[-1]))], is_exact)
+
+    async def _lasting(self, is_exact: bool) -> FoundTimes:
+        """When it was last seen, where it is so in the last stretch: at the end of that, unless a
+        look there says otherwise."""
+        newest = self._stretches[-1]
+        end_s = newest.looks_s[-1]
+        await self._presence.look([end_s])
+        if self._presence.is_so(end_s) is False:
+            return FoundTimes([_moment(newest, self._chance(len(self._stretches) - 1))], is_exact)
+        chance = self._presence.chance(end_s) or self._chance(len(self._stretches) - 1)
+        still = replace(_moment(newest, chance), at_s=end_s, end_s=end_s)
+        return FoundTimes([still], is_exact, is_lasting=True)
 
     def _wanted(self, indices: range) -> Sequence[int]:
         return indices if self._sweeps else [one for one in self._named if one in indices]

@@ -20,6 +20,8 @@ from onlooker.streams.moments.stretches import Stretch, stretches_of
 
 DOG = "A dog came in."
 CAT = "A cat came in."
+HINT = "Something brown came in."
+"""It may be the dog."""
 
 
 class Onlooker(ScriptedEngine):
@@ -76,7 +78,7 @@ def _stretches(written: Mapping[int, str], end_s: int) -> list[Stretch]:
         DiaryEntry(level=Level.SCENE, start_s=float(at_s), end_s=float(at_s), wall_s=0.0, text=text)
         for at_s, text in written.items()
     ]
-    named = [entry for entry in entries if "dog" in entry.text]
+    named = [one for one in entries if "dog" in one.text or HINT in one.text]
     return stretches_of(entries, [(0.0, float(end_s))], named=named, subject=["dog"])
 
 
@@ -163,7 +165,36 @@ async def test_the_last_is_found_after_the_last_that_is_named() -> None:
 
 async def test_what_is_still_there_is_said_to_last() -> None:
     found = await Looks("...######", {0: "Dark.", 3: DOG, 6: CAT}).search.last_seen()
-    assert (times(found), found.is_lasting, found.is_exact) == ([6.0], True, True)
+    assert (times(found), found.is_lasting, found.is_exact) == ([9.0], True, True)
+
+
+async def test_what_left_unnoticed_since_the_last_entry_is_not_said_to_last() -> None:
+    found = await Looks("...######...", {0: "Dark.", 3: DOG, 6: CAT}).search.last_seen()
+    assert (times(found), found.is_lasting) == ([6.0], False)
+
+
+async def test_what_is_just_coming_in_is_found_in_the_next_clip() -> None:
+    written = {0: "Dark.", 3: HINT, 4: CAT, 7: "Dark."}
+    looks = Looks("...####...", written, sweeps=False)
+    looks.engine.unsure = [3]
+    assert times(await looks.search.each()) == [4.0]
+
+
+async def test_what_only_seems_to_come_in_is_no_moment() -> None:
+    written = {0: "Dark.", 3: HINT, 4: CAT, 7: "Dark."}
+    looks = Looks("..........", written, sweeps=False)
+    looks.engine.unsure = [3]
+    assert times(await looks.search.each()) == []
+
+
+@pytest.mark.parametrize("unsure", [[], [5]])
+async def test_a_glimpse_that_tells_nothing_does_not_split_a_moment_in_two(
+    unsure: list[int],
+) -> None:
+    written = {0: "Dark.", 3: DOG, 5: CAT, 6: DOG, 9: "Dark."}
+    looks = Looks("...##.###...", written, sweeps=False)
+    looks.engine.unsure = unsure
+    assert times(await looks.search.each()) == ([3.0] if unsure else [3.0, 6.0])
 
 
 async def test_what_was_never_there_is_not_found() -> None:
