@@ -64,6 +64,9 @@ LOOK_EVERY_S = 1.0
 
 TELL_EVERY_S = 60.0
 
+SILENT_S = 120.0
+"""For how long a server that said that it starts may say nothing: it loads a model meanwhile."""
+
 
 class Client:
     """One server. Cheap to make, as it connects only when used; enter it, so that it is closed."""
@@ -207,10 +210,18 @@ class Client:
 
         `tell` is handed what the server is doing: at once, and again after each minute. A
         server that cannot be reached, or does not start, is no reason to wait: the next call says
-        what is wrong.
+        what is wrong. One that said that it starts may be too busy with that to say so again.
         """
-        clock, told_s = self._clock or SystemClock(), -math.inf
-        while (reason := await self._calls.starting()) is not None:
+        clock = self._clock or SystemClock()
+        told_s, heard_s, reason = -math.inf, -math.inf, ""
+        while True:
+            try:
+                if (said := await self._calls.starting()) is None:
+                    return
+                heard_s, reason = clock.now_s(), said
+            except TimeoutError:
+                if clock.now_s() - heard_s > SILENT_S:
+                    return
             if clock.now_s() - told_s >= TELL_EVERY_S:
                 told_s = clock.now_s()
                 tell(reason)

@@ -47,9 +47,15 @@ class ServerCalls:
             return False
 
     async def starting(self) -> str | None:
-        """What the server does, where it says that it is not ready yet and will be by itself."""
+        """What the server does, where it says that it is not ready yet and will be by itself.
+
+        Raises:
+            TimeoutError: it is there, and does not say.
+        """
         try:
             health = HealthReply.model_validate_json((await self._http.get("/readyz")).content)
+        except httpx.ReadTimeout:
+            raise TimeoutError from None
         except (httpx.HTTPError, ValidationError):
             return None  # the next call says what is wrong
         is_starting = health.status in ("starting", "recovering")

@@ -53,6 +53,9 @@ class Striding(ManualClock):
         (["draining"], []),
         (["<html>busy</html>"], []),
         ([], []),  # nobody answers
+        (["silent"], []),
+        (["starting", "silent", "silent", "ok"], ["at 0"]),  # it is busy with its start
+        (["starting", *["silent"] * 121], ["at 0", "at 0", "at 0"]),
     ],
 )
 async def test_a_server_that_starts_is_waited_for_and_tells_what_it_does(
@@ -66,6 +69,8 @@ async def test_a_server_that_starts_is_waited_for_and_tells_what_it_does(
         if asked == len(replies):
             raise httpx.ConnectError("refused")
         status, asked = replies[asked], asked + 1
+        if status == "silent":
+            raise httpx.ReadTimeout("busy")
         if status.startswith("<"):
             return httpx.Response(503, text=status)
         return httpx.Response(200, json={"status": status, "reason": f"at {asked - 1}"})
