@@ -97,19 +97,17 @@ class Proofreader:
         return _Proofs(tuple(found), are_all)
 
     async def _look(self, proofs: Sequence[_Proof]) -> None:
-        times_s: dict[str, list[float]] = {}
-        for proof in proofs[: self.looks.max_checks - self._num_asked]:
-            text = proof.asked.text
-            times_s.setdefault(text, []).append(proof.at_s)
-            if text not in self._presences:  # as many questions as may be are asked at once
-                self._presences[text] = self.looks.for_question(
+        proofs = proofs[: self.looks.max_checks - self._num_asked]
+        self._num_asked += len(proofs)
+        for proof in proofs:
+            if proof.asked.text not in self._presences:  # of each one look at a time
+                self._presences[proof.asked.text] = self.looks.for_question(
                     proof.asked, max_checks=self.looks.max_checks, max_parallel=1
                 )
-            self._num_asked += 1
-        asked = list(times_s.items())
+        asked = list(dict.fromkeys((proof.asked.text, proof.at_s) for proof in proofs))
         for start in range(0, len(asked), self.looks.max_parallel):
             part = asked[start : start + self.looks.max_parallel]
-            await asyncio.gather(*(self._presences[text].look(at) for text, at in part))
+            await asyncio.gather(*(self._presences[text].look([at_s]) for text, at_s in part))
 
     def _answer_to_all(self, proofs: _Proofs) -> bool | None:
         """Whether checks confirm (True) or contradict (False); None where they do neither."""

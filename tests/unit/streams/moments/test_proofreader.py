@@ -1,5 +1,6 @@
 """A digest tells what checks do not contradict."""
 
+import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,10 +40,15 @@ class Sighted(ScriptedEngine):
         self._info = replace(self._info, wording=wording)
         self.seen_s, self.blind_s = seen_s, blind_s
         self.asked: list[tuple[str, int]] = []
+        self.num_at_once = self.most_at_once = 0
 
     async def check(self, check: Check) -> CheckResult:
         at = math.floor(check.asked_s)
         self.asked.append((check.text, at))
+        self.num_at_once += 1
+        self.most_at_once = max(self.most_at_once, self.num_at_once)
+        await asyncio.sleep(0)
+        self.num_at_once -= 1
         if at == self.blind_s:
             raise EngineFailed("it sees nothing")
         is_so = any(thing in check.text and at in seen for thing, seen in self.seen_s.items())
@@ -142,6 +148,13 @@ async def test_no_more_is_checked_than_may_be() -> None:
     proved = await proofreader.proved(entries, max_items=5)
     assert proved.entries == entries[2:]
     assert (len(engine.asked), proofreader.looks.num_prompt_tokens) == (2, 6)
+
+
+async def test_as_many_checks_as_may_be_run_at_once_though_all_ask_the_same() -> None:
+    engine = Sighted({"red star": tuple(range(9))})
+    entries = [make_entry(float(at), "The red star stopped.") for at in range(1, 6)]
+    await reader(engine).proved(entries, max_items=5)
+    assert (len(engine.asked), engine.most_at_once) == (5, 2)
 
 
 async def test_a_model_without_rules_is_asked_whether_the_sentence_is_so() -> None:
