@@ -6,7 +6,7 @@ a GPU the processor would wait for the device several times in each layer.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -21,6 +21,10 @@ from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.rows import StepRows
 
 _log = logging.getLogger("onlooker.engine.vllm")
+
+LOADED_AT_ONCE = 1024
+"""Tokens that are placed at once, or one piece. What many windows together take is too much memory
+for the allocator to keep: the system would have to give it anew, page by page, for each load."""
 
 
 class LayerHookMover:
@@ -54,16 +58,23 @@ class LayerHookMover:
         self._saves, self._rows, self._taken, self._queries = saves, None, [], []
 
     def load(self, pieces: Sequence[Piece], slots: list[int]) -> None:
+        places = torch.tensor(slots, dtype=torch.int64).to(self._layers[0].device)
+        first = 0
+        for part in _parts(pieces):
+            end = first + sum(piece.num_tokens for piece in part)
+            self._place(part, places[first:end])
+            first = end
+
+    def _place(self, pieces: Sequence[Piece], places: torch.Tensor) -> None:
+        """Put `pieces`, one after the other, into the slots `places`."""
         kept = [_placed(one) for one in pieces]
         deltas = [one.position - one.segment.base for one in pieces]
-        device = self._layers[0].device
-        keys = torch.cat([piece[0] for piece in kept], dim=1).to(device)
-        values = torch.cat([piece[1] for piece in kept], dim=1).to(device)
+        keys = torch.cat([piece[0] for piece in kept], dim=1).to(places.device)
+        values = torch.cat([piece[1] for piece in kept], dim=1).to(places.device)
         if any(deltas):
             lengths = torch.tensor([piece[0].shape[1] for piece in kept])
             delta = torch.tensor(deltas).repeat_interleave(lengths)
-            keys = self._rotary.shift(keys, delta.to(device))
-        places = torch.tensor(slots, dtype=torch.int64).to(device)
+            keys = self._rotary.shift(keys, delta.to(places.device))
         for index, layer in enumerate(self._layers):
             layer.write(keys[index].contiguous(), values[index].contiguous(), places)
 
@@ -144,6 +155,20 @@ class LayerHookMover:
             slots = [slot for op in self._saves for slot in op.slots]
             self._rows = self._step_rows.find(slots)
         return x[self._rows].reshape(len(self._rows), -1, self._layers[0].head_size).cpu()
+
+
+def _parts(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """`pieces` in their order, as many at a time as may be placed at once."""
+    part: list[Piece] = []
+    num_tokens = 0
+    for piece in pieces:
+        if part and num_tokens + piece.num_tokens > LOADED_AT_ONCE:
+            yield part
+            part, num_tokens = [], 0
+        part.append(piece)
+        num_tokens += piece.num_tokens
+    if part:
+        yield part
 
 
 def _placed(piece: Piece) -> tuple[torch.Tensor, torch.Tensor]:

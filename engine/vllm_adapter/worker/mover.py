@@ -34,6 +34,12 @@ class Piece:
     """Which tokens of the segment there are to be placed, in this order; None: all."""
 
     @property
+    def num_tokens(self) -> int:
+        """How many tokens are placed."""
+        there = self.segment.num_tokens if self.rows is None else len(self.rows)
+        return there - self.skip
+
+    @property
     def chosen(self) -> NDArray[np.int64]:
         """Which tokens of the segment are placed."""
         if self.rows is None:

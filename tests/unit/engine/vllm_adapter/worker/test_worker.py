@@ -17,6 +17,7 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerPlan,
     WorkerReport,
 )
+from onlooker.engine.vllm_adapter.worker import layer_hook_mover
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 from tests.fakes.attention import FakeAttention, make_rotary, rows_of
 
@@ -166,6 +167,29 @@ def test_a_load_of_another_size_than_planned_fails_its_request_alone(
     assert "segments of 4 tokens for places of 3 tokens" in caplog.text
     assert bool(rig.model.caches[0][1, 230 : 230 + CLIP].any())
     assert not bool(rig.model.caches[0][1, 220:230].any())
+
+
+@pytest.mark.parametrize(("at_once", "written"), [(1, [2, 4, 4]), (7, [6, 4]), (8, [6, 4])])
+def test_what_many_windows_need_is_placed_in_parts(
+    rig: Rig, at_once: int, written: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, slots = ["s/2", "s/1", "s/3"], [220, 221, *range(230, 238)]
+    load = WorkerPlan(loads=[LoadOp("window", keys, [7, 0, 40], 2, slots, [20], False)])
+    whole = Rig()
+    whole.run(load)
+    monkeypatch.setattr(layer_hook_mover, "LOADED_AT_ONCE", at_once)
+    sizes: list[int] = []
+    layer = rig.model.seams[0]
+    write = layer.write
+
+    def counted(keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
+        sizes.append(len(slots))
+        write(keys, values, slots)
+
+    monkeypatch.setattr(layer, "write", counted)
+    _, bad = rig.run(load)
+    assert (sizes, bad) == (written, set())
+    assert all(map(torch.equal, rig.model.caches, whole.model.caches))
 
 
 def test_a_probe_whose_layers_did_not_all_look_fails(rig: Rig) -> None:
