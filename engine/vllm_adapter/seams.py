@@ -758,6 +758,37 @@ def norm_modules(model: Any) -> list[Any]:
     ]
 
 
+def picture_attentions(model: Any) -> list[Any]:
+    """The attention of each layer of a model's vision tower."""
+    from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderAttention
+
+    return [module for module in model.modules() if type(module) is MMEncoderAttention]
+
+
+def picture_rotaries(model: Any) -> list[Any]:
+    """What turns queries and keys in each layer of a model's vision tower, where a head is turned
+    by its halves."""
+    from vllm.model_executor.layers.rotary_embedding.common import ApplyRotaryEmb
+
+    return [
+        module
+        for module in model.modules()
+        if type(module) is ApplyRotaryEmb
+        and module.is_neox_style
+        and not module.enable_fp32_compute
+    ]
+
+
+def replace_picture_places(
+    model: Any, known: "Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]"
+) -> None:
+    """Have what the vision tower of a model of Qwen3-VL's make adds to patches for their places, as
+    a function of all grids, made by what `known` makes of that function."""
+    visual: Any = getattr(model, "visual", None)
+    if hasattr(visual, "fast_pos_embed_interpolate"):
+        visual.fast_pos_embed_interpolate = known(visual.fast_pos_embed_interpolate)
+
+
 def forward_of(operation: Any) -> "Callable[..., Any]":
     """What one of vLLM's ``CustomOp`` modules runs."""
     forward: Callable[..., Any] = operation._forward_method

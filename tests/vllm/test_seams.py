@@ -510,6 +510,20 @@ def test_rotary_embeddings_tell_their_frequencies_and_axes() -> None:
     )  # fmt: skip
 
 
+def test_what_a_vision_tower_does_clip_by_clip_can_be_done_by_others() -> None:
+    """That it is done is shown by `test_quick_pictures.py`."""
+    from vllm.model_executor.layers.attention.mm_encoder_attention import MMEncoderAttention
+    from vllm.model_executor.layers.rotary_embedding.common import ApplyRotaryEmb
+    from vllm.model_executor.models.qwen3_vl import Qwen3_VisionTransformer
+
+    takes(
+        MMEncoderAttention.forward_cpu,
+        *("self", "query", "key", "value", "cu_seqlens", "max_seqlen", "sequence_lengths"),
+    )
+    takes(ApplyRotaryEmb.forward_cpu, "self", "x", "cos", "sin")
+    takes(Qwen3_VisionTransformer.fast_pos_embed_interpolate, "self", "grid_thw")
+
+
 def test_workers_with_other_heads_can_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
     """What they exchange is shown by `test_split_model.py`, with two of them."""
     from vllm.distributed import parallel_state

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from onlooker.engine.vllm_adapter import seams
+from onlooker.engine.vllm_adapter.entry.quick_pictures import quicken_pictures
 from onlooker.engine.vllm_adapter.seams import CpuKernels
 
 
@@ -26,13 +27,15 @@ class Quickened:
 
 
 def quicken(model: Any) -> None:
-    """Have the language model's layers in float32 use vLLM's kernels; leaves all else as it is."""
+    """Have the language model's layers in float32 use vLLM's kernels, and the vision tower work on
+    all clips of a step at once; leaves all else as it is."""
     kernels = seams.cpu_kernels()
     for rope in seams.rotary_modules(model):
         seams.replace_forward(rope, StepRotary(rope, kernels))
     for norm in seams.norm_modules(model):
         if norm.weight.dtype == torch.float32:
             seams.replace_forward(norm, QuickNorm(norm, kernels))
+    quicken_pictures(model, kernels)
 
 
 class StepRotary:
