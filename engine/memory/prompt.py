@@ -7,8 +7,8 @@ Every prompt is counted from position 0. A clip advances the rotary position by 
 is less than its tokens: the tokens of a picture share one place in time.
 
 The model needs a clip's features only to encode it and to place its tokens. Clips that are loaded
-are not encoded, and the positions of all tokens are known here: they travel with the first stored
-clip, so that what a request costs outside the model does not grow with its window.
+are not encoded, and the positions of all tokens are known here: they travel with one clip, so that
+what a request costs outside the model does not grow with its window.
 """
 
 import secrets
@@ -51,13 +51,14 @@ class SegmentPrompt:
     """The salt under which vLLM may keep and find KV of this prompt's beginning."""
     plan: RequestPlan
     stored: PlacedClip | None
-    """The first clip that is loaded or left to retrieval; it carries the positions of all tokens.
-    None where no clip is."""
+    """The first clip that is loaded or left to retrieval, where no clip is computed: it carries the
+    positions of all tokens. None where one is, or where there is no clip."""
     computed: list[PlacedClip]
-    """Clips that are encoded and computed now, in order."""
+    """Clips that are encoded and computed now, in order. The first carries positions, if any
+    does."""
     positions: NDArray[np.int32] | None
-    """Rotary positions of all tokens, [3, tokens] (t, h, w), where a clip has to carry them: one
-    that is stored, or else one that is computed without some of its places."""
+    """Rotary positions of all tokens, [3, tokens] (t, h, w), where a clip has to carry them: where
+    one is stored, or one is computed without some of its places."""
 
 
 class PromptBuilder:
@@ -235,7 +236,7 @@ class PromptBuilder:
             token_ids=self._ids,
             salt=self._salt,
             plan=RequestPlan(self._loads, self._saves, retrieval, self._reads),
-            stored=self._stored,
+            stored=None if self._computed else self._stored,
             computed=self._computed,
             positions=self._positions() if self._carries else None,
         )

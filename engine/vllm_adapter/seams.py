@@ -130,6 +130,13 @@ async def render(llm: Any, prompt: dict[str, Any]) -> Any:
     return rendered
 
 
+def note_end_token(llm: Any) -> None:
+    """Have an ``AsyncLLMEngine`` know the token by which its model ends what it writes, for which
+    it would ask the tokenizer again with each request."""
+    known = llm.renderer.get_eos_token_id()
+    llm.renderer.get_eos_token_id = lambda: known
+
+
 def note_gateways(engine_arguments: Any, num_gateways: int) -> None:
     """Tell an ``AsyncEngineArgs`` that so many processes use the engine: then none of them counts
     on the engine to have kept what this one alone has sent."""

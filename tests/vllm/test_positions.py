@@ -13,9 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from onlooker.engine.config import VllmSection
+from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 from onlooker.engine.vllm_adapter.wire import POSITIONS_FIELD
+from tests.fakes.memory import make_tokens
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -105,3 +107,34 @@ def test_both_runners_place_generated_tokens_alike() -> None:
     positions, staged_delta = staged(PROMPT.shape[1] + NUM_GENERATED)
     assert positions[:, PROMPT.shape[1] :].tolist() == counted_on(delta).tolist()
     assert staged_delta == delta
+
+
+@pytest.mark.parametrize(
+    ("num_loaded", "num_computed", "carriers"),
+    [(2, 1, [True]), (2, 2, [True, False]), (2, 0, [True]), (0, 1, [False]), (0, 0, [])],
+)
+def test_one_clip_brings_the_places_of_all_along(
+    num_loaded: int, num_computed: int, carriers: list[bool]
+) -> None:
+    """Clips that are loaded are no features of vLLM's, but for one where nothing is computed: each
+    takes time on its way to the engine."""
+    from onlooker.engine.vllm_adapter.gateway.features import engine_input
+
+    builder = PromptBuilder("salt")
+    builder.load_text("s/sink/1", [7, 8, 9])
+    for number in range(num_loaded):
+        builder.load_clip(make_tokens(f"s/clip/{number}", num_tokens=4))
+    for number in range(num_computed):
+        pixels = seams.features_without_pixels({"pixel_values_videos": number})
+        builder.picture(make_tokens(f"s/picture/{number}", num_tokens=4), pixels)
+    builder.question([5])
+    prompt = builder.build()
+    found = engine_input(prompt)
+    features = found["mm_kwargs"]["video"] if carriers else []
+    assert [POSITIONS_FIELD in one for one in features] == carriers
+    assert sum("pixel_values_videos" in one for one in features) == num_computed
+    if any(carriers):
+        brought = seams.feature_data(features[0], POSITIONS_FIELD)
+        assert prompt.positions is not None
+        assert brought.tolist() == prompt.positions.tolist()
+        assert prompt.positions.shape == (3, len(prompt.token_ids))

@@ -279,6 +279,18 @@ def test_a_tokenised_prompt_is_what_the_engine_takes() -> None:
     assert (place.offset, place.length) == (1, 2)
 
 
+def test_the_token_that_ends_what_a_model_writes_is_asked_for_once() -> None:
+    from vllm.renderers.base import BaseRenderer
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    takes(BaseRenderer.get_eos_token_id, "self")
+    assert "self.renderer.get_eos_token_id()" in inspect.getsource(InputProcessor.process_inputs)
+    tokens = iter([2])
+    renderer = SimpleNamespace(get_eos_token_id=lambda: next(tokens))
+    seams.note_end_token(SimpleNamespace(renderer=renderer))
+    assert [renderer.get_eos_token_id() for _ in range(3)] == [2, 2, 2]
+
+
 # ---- the scheduler's process
 
 

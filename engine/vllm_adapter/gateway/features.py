@@ -46,12 +46,9 @@ def engine_input(prompt: SegmentPrompt) -> Any:
     features = []
     if prompt.stored is not None:
         features.append(_feature(prompt.stored, f"segment:{prompt.stored.tokens.key}", prompt))
-    is_carried = prompt.stored is not None
     for clip in prompt.computed:
-        features.append(
-            _feature(clip, f"clip:{_HERE}:{clip.tokens.identity}", prompt, carries=not is_carried)
-        )
-        is_carried = True
+        identity = f"clip:{_HERE}:{clip.tokens.identity}"
+        features.append(_feature(clip, identity, prompt, carries=not features))
     return seams.engine_input(prompt.token_ids, prompt.salt, features)
 
 

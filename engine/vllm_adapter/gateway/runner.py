@@ -83,6 +83,7 @@ class VllmRunner:
             gone=None if self._core is None else self._core.gone,
         )
         self._dead = False
+        seams.note_end_token(self._llm)
         pause = recipe.model.profile.watching.pause
         self._pause_id = sampling.pause_token(self.tokenizer, pause)
         if self._core is not None and self._seat is not None:
