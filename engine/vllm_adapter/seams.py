@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from onlooker.engine.shared_core import CoreSeat
 
@@ -665,6 +665,14 @@ def attention_layers(vllm_config: Any, kv_caches: Mapping[str, Any]) -> list[Att
     return [AttentionLayer(layers[name], name) for name in layers if name in kv_caches]
 
 
+Turn: TypeAlias = (
+    "Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, int, torch.Tensor], None]"
+)
+"""Turns queries and keys, or queries alone, [tokens, heads * head_dim], in place, by their rows in
+a table. Gets the rows, queries, keys, the size of a head, and the table, [rows, rotary_dim]:
+cosines, then sines."""
+
+
 @dataclass(frozen=True, slots=True)
 class RotaryParameters:
     """The rotary embedding of a model."""
@@ -677,6 +685,8 @@ class RotaryParameters:
     """Whether the axes take turns, rather than following each other."""
     is_neox: bool
     """Whether a head is turned by its halves, rather than by pairs."""
+    turn: "Turn | None" = None
+    """What turns float32 on a CPU that runs the model as it is written; None elsewhere."""
 
 
 def rotary_parameters(vllm_config: Any) -> RotaryParameters:
@@ -694,6 +704,7 @@ def rotary_parameters(vllm_config: Any) -> RotaryParameters:
         section=getattr(rope, "mrope_section", None),
         is_interleaved=bool(getattr(rope, "mrope_interleaved", False)),
         is_neox=bool(getattr(rope, "is_neox_style", False)),
+        turn=cpu_kernels().rotate if runs_as_written(vllm_config) else None,
     )
 
 
@@ -709,10 +720,7 @@ class CpuKernels:
     """vLLM's own kernels for CPUs. Tensors are float32; rows follow each other in memory, but for
     those of `rotate`."""
 
-    rotate: "Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Tensor], None]"
-    """Turns queries and keys, [tokens, heads * head_dim], in place, by their rows in a table. Gets
-    the rows, queries, keys, the size of a head, and the table, [rows, rotary_dim]: cosines, then
-    sines."""
+    rotate: Turn
     normalised: "Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]"
     """Gets rows, weights and epsilon; gives new rows."""
     add_and_normalise: "Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], None]"

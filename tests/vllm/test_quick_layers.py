@@ -95,3 +95,28 @@ def test_layers_of_a_model_run_the_quick_way_once_they_are_quickened() -> None:
     quicken(torch.nn.ModuleDict({"rope": rope, "norm": norm}))
     assert isinstance(seams.forward_of(rope), StepRotary)
     assert isinstance(seams.forward_of(norm), QuickNorm)
+
+
+@pytest.mark.parametrize("rotary_dim", [HEAD_SIZE, HEAD_SIZE // 2])
+def test_keys_are_moved_by_the_kernel_as_without_it(rotary_dim: int) -> None:
+    from onlooker.engine.vllm_adapter.seams import RotaryParameters
+    from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+
+    inv_freq = 100.0 ** (-torch.arange(0, rotary_dim, 2) / rotary_dim)
+    slow = Rotary.of(RotaryParameters(inv_freq, None, False, True))
+    calls: list[int] = []
+
+    def turn(rows: torch.Tensor, *rest: Any) -> None:
+        calls.append(len(rows))
+        seams.cpu_kernels().rotate(rows, *rest)
+
+    quick = Rotary.of(RotaryParameters(inv_freq, None, False, True, turn))
+    delta = torch.tensor([0, -3, 5, 5, 700, -12, 1])
+    for dtype, turned in ((torch.float32, [2 * NUM_TOKENS]), (torch.bfloat16, [2 * NUM_TOKENS])):
+        keys = torch.randn(2, NUM_TOKENS, 3, HEAD_SIZE).to(dtype)
+        expected, found = slow.shift(keys, delta), keys.clone()
+        quick.move(found, delta)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+        slow.move(keys, delta)
+        torch.testing.assert_close(keys, expected, rtol=0, atol=0)
+        assert calls == turned, "the kernel turns float32 alone"

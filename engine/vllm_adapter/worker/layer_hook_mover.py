@@ -69,12 +69,12 @@ class LayerHookMover:
         """Put `pieces`, one after the other, into the slots `places`."""
         kept = [_placed(one) for one in pieces]
         deltas = [one.position - one.segment.base for one in pieces]
-        keys = torch.cat([piece[0] for piece in kept], dim=1).to(places.device)
+        keys = torch.cat([piece[0] for piece in kept], dim=1).to(places.device).contiguous()
         values = torch.cat([piece[1] for piece in kept], dim=1).to(places.device)
         if any(deltas):
             lengths = torch.tensor([piece[0].shape[1] for piece in kept])
             delta = torch.tensor(deltas).repeat_interleave(lengths)
-            keys = self._rotary.shift(keys, delta.to(places.device))
+            self._rotary.move(keys, delta.to(places.device))
         for index, layer in enumerate(self._layers):
             layer.write(keys[index].contiguous(), values[index].contiguous(), places)
 

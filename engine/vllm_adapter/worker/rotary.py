@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from onlooker.engine.vllm_adapter.seams import RotaryParameters
+from onlooker.engine.vllm_adapter.seams import RotaryParameters, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,13 @@ class Rotary:
     """The rotary embedding of one model (NeoX layout: halves, not pairs).
 
     `inv_freq`: [rotary_dim / 2] float32. `axis`: [rotary_dim / 2] int64, which of the three
-    position axes (t, h, w) turns each frequency.
+    position axes (t, h, w) turns each frequency. `turn`: what turns float32 on the host in one go;
+    None where there is nothing.
     """
 
     inv_freq: torch.Tensor
     axis: torch.Tensor
+    turn: "Turn | None" = None
 
     @classmethod
     def of(cls, parameters: RotaryParameters) -> "Rotary":
@@ -35,7 +37,7 @@ class Rotary:
         if not parameters.is_neox:
             raise ValueError("only rotary embeddings in the NeoX layout can be moved")
         axis = _axes(len(parameters.inv_freq), parameters.section, parameters.is_interleaved)
-        return cls(parameters.inv_freq, axis)
+        return cls(parameters.inv_freq, axis, parameters.turn)
 
     def to(self, device: torch.device) -> "Rotary":
         """The same embedding for tensors of another device."""
@@ -48,6 +50,20 @@ class Rotary:
         tensor.
         """
         return self.shifts(delta).apply(keys)
+
+    def move(self, keys: torch.Tensor, delta: torch.Tensor) -> None:
+        """Move keys where they lie by `delta` positions.
+
+        `keys`: [layers, tokens, heads, head_dim], contiguous; `delta`: [tokens], on the same
+        device.
+        """
+        if self.turn is None or keys.dtype != torch.float32 or keys.device.type != "cpu":
+            self.shifts(delta).apply_to(keys)
+            return
+        angles = delta.to(torch.float32)[:, None] * self.inv_freq
+        rows = torch.arange(len(delta)).repeat(len(keys))
+        table = torch.cat([angles.cos(), angles.sin()], -1)
+        self.turn(rows, keys.view(len(rows), -1), None, keys.shape[-1], table)
 
     def shifts(self, delta: torch.Tensor) -> "Rotation":
         """What moves tokens by `delta` positions each."""
