@@ -118,6 +118,7 @@ def core_places() -> list[Place]:
         (SegmentWorker, "end", "save"),
         (SegmentWorker, "_take", "save"),
         (Rotary, "shift", "rotate"),
+        (Rotary, "move", "rotate"),
         (Rotary, "remove", "rotate"),
     ]
 
