@@ -325,6 +325,16 @@ class FoundMoment:
 
 
 @dataclass(frozen=True, slots=True)
+class MisreadTime:
+    """A time in an answer that the model cannot have read: nothing in view bears it."""
+
+    said_s: float
+    """What the model wrote, in seconds of stream time."""
+    told_s: float | None
+    """The stamp that was told in its place; None where what the model wrote stayed."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerEnd:
     """The last event of an answer that ran to its end."""
 
@@ -364,6 +374,8 @@ class AnswerEnd:
     """Functions that the answer calls; the caller runs them."""
     served: Served | None = None
     """How the engine's scheduler served the request, where it tells."""
+    misread_times: tuple[MisreadTime, ...] = ()
+    """Times in the answer that nothing in view bears, in order."""
     asked_s: float | None = None
     """Stream time of the question, in seconds. Filled in by the stream, not by the engine."""
     seen_until_s: float | None = None

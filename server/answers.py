@@ -37,6 +37,7 @@ from onlooker.core.protocol.answer_facts import (
     AnswerFacts,
     EvidenceSpan,
     InputTokenDetails,
+    MisreadTimeObject,
     MomentObject,
     TokenLogprob,
     TopLogprob,
@@ -173,6 +174,9 @@ class AnswerWriter:
                 for one in end.moments
             ],
             moments_exact=end.moments_exact,
+            misread_times=[
+                MisreadTimeObject(said_s=one.said_s, told_s=one.told_s) for one in end.misread_times
+            ],
             fetched_bytes=dict(end.fetched_bytes),
             fetched_ratio=end.fetched_ratio,
             dialogue_turns=len(self._question.dialogue),

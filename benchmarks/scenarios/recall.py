@@ -6,8 +6,10 @@ content ("was there ever a red star?", "when did it appear?"; see `onlooker.benc
 Rows: `segments` as it is set up by default; `oracle`, the same engine handed the true clips;
 `window_only`, nothing but the recent clips; `full_context`, as many of the newest clips as the
 context holds; `score_*`, each way of ranking, every layer by itself; `codec_*`, stored segments in
-8 and 4 bits or entropy coded, read back from disk. All rows see the same stored hour and the same
-questions.
+8 and 4 bits or entropy coded, read back from disk; `as_written` and `oracle_as_written`, answers of
+`segments` and `oracle` whose misread times are not mended. All rows see the same stored hour and
+the same questions. `misread_times` counts the times that answers named and that nothing in view
+bears: those that were mended, and those that stayed.
 `kv_fetched_ratio` is the mean share of the stream's KV that an answer of `segments` read.
 `of_oracle` is what to look at, and its median over the streams where there are several (goal 0.97
 of three hours): the demo model itself is far from perfect.
@@ -37,7 +39,7 @@ from onlooker.core.clock import SystemClock
 from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, MisreadTime, Question
 from onlooker.engine.memory import config as memory
 from onlooker.engine.memory.ranking import Ranking, ScoreName
 from onlooker.engine.vllm_adapter.engine import make_engine
@@ -48,18 +50,20 @@ FIRST_SEED = 1_600_000
 AGES_MIN = ((0, 1), (1, 10), (10, 20), (20, 40), (40, 60))
 NEVER = "never there"
 CODECS: tuple[KvCodecName, ...] = ("int8", "int4", "cachegen")
+AS_WRITTEN = {Way.SEGMENTS: "as_written", Way.ORACLE: "oracle_as_written"}
 MAX_TOKENS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One answered question: of which stream, whether the answer is right, and the share of the KV
-    that it read."""
+    """One answered question: of which stream, whether the answer is right, the share of the KV that
+    it read, and the times in it that nothing in view bears."""
 
     stream: int
     asked: HourQuestion
     is_right: bool
     fetched_ratio: float | None
+    misread: tuple[MisreadTime, ...] = ()
 
 
 Belongs = Callable[[Mark], bool]
@@ -72,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, default=None, help="a PNG of recall by age")
     parser.add_argument("--store", type=Path, default=None, help="keeps what was watched in a "
                         "folder; a later run with the same streams asks at once")  # fmt: skip
-    parser.add_argument("--rows", default="ways,scores,codecs", help="which to measure [all]")
+    parser.add_argument("--rows", default="ways,scores,codecs,times", help="which to measure [all]")
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -84,8 +88,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     asked = [hour.questions(options.questions) for hour in hours]
     found: dict[str, list[Mark]] = {}
     kinds = options.rows.split(",")
-    with tempfile.TemporaryDirectory(prefix="recall") as name:
-        raw = options.store or Path(name) / "raw"
+    with tempfile.TemporaryDirectory(prefix="recall") as temporary:
+        raw = options.store or Path(temporary) / "raw"
         async with _running(options, raw, memory.MemorySection(), "default") as steered:
             await _watch(steered, hours)
             for way in Way if "ways" in kinds else (Way.ORACLE, Way.SEGMENTS):
@@ -95,10 +99,15 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             async with _running(options, raw, section, score) as steered:
                 found[f"score_{score}"] = await _ask_all(steered, hours, asked, Way.SEGMENTS)
         for codec in CODECS if "codecs" in kinds else ():
-            folder = Path(name) / codec
+            folder = Path(temporary) / codec
             await asyncio.to_thread(transcode_folder, raw, folder, codec)
             async with _running(options, folder, memory.MemorySection(), codec) as steered:
                 found[f"codec_{codec}"] = await _ask_all(steered, hours, asked, Way.SEGMENTS)
+        if "times" in kinds:
+            section = memory.MemorySection(mend_times=False)
+            async with _running(options, raw, section, "as written") as steered:
+                for way, name in AS_WRITTEN.items():
+                    found[name] = await _ask_all(steered, hours, asked, way)
     figures = figures_of(found)
     if options.plot is not None:
         plot(figures, options.plot)
@@ -160,13 +169,14 @@ async def _ask(steered: Steered, number: int, hour: Hour, asked: HourQuestion, w
         max_tokens=MAX_TOKENS,
     )
     text, ratio = "", None
+    misread: tuple[MisreadTime, ...] = ()
     is_timed = asked.quiz.family in TIMED
     async for event in steered.answer(question, way, asked.quiz.evidence, is_timed=is_timed):
         if isinstance(event, AnswerDelta):
             text += event.text
         elif isinstance(event, AnswerEnd):
-            ratio = event.fetched_ratio
-    return Mark(number, asked, _correct(asked, text), ratio)
+            ratio, misread = event.fetched_ratio, event.misread_times
+    return Mark(number, asked, _correct(asked, text), ratio, misread)
 
 
 def _correct(asked: HourQuestion, text: str) -> bool:
@@ -199,6 +209,7 @@ def figures_of(found: dict[str, list[Mark]]) -> dict[str, Any]:
             name: round(median(one[name] / one[Way.ORACLE] for one in by_stream), 3)
             for name in accuracy
         },
+        "misread_times": {name: _misread(marks) for name, marks in found.items()},
         "kv_fetched_ratio": round(float(np.mean(ratios)), 4) if ratios else None,
         "by_age": {
             name: shares
@@ -217,6 +228,12 @@ def _shares(found: dict[str, list[Mark]], belongs: Belongs) -> dict[str, float]:
     for name, marks in found.items():
         shares[name] += [mark.is_right for mark in marks if belongs(mark)]
     return {name: round(float(np.mean(right)), 3) for name, right in shares.items() if right}
+
+
+def _misread(marks: Sequence[Mark]) -> dict[str, int]:
+    told = [misread.told_s for mark in marks for misread in mark.misread]
+    num_left = told.count(None)
+    return {"mended": len(told) - num_left, "left": num_left}
 
 
 def _is_about(stream: int) -> Belongs:

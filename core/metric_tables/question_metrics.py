@@ -31,6 +31,15 @@ class QuestionMetrics:
             registry=registry,
         )
 
+        self.answer_times = Counter(
+            "onlooker_answer_times_total",
+            "Times that answers named (at ... seconds): seen (a clip in view bears them), mended "
+            "(none does, and the time of one that bears the answer out was told), unseen (none "
+            "does, and what the model wrote stayed).",
+            ["reading"],
+            registry=registry,
+        )
+
     def _add_second_looks(self, registry: CollectorRegistry) -> None:
         self.second_looks = Counter(
             "onlooker_second_looks_total",

@@ -77,6 +77,16 @@ class MomentObject(Outbound):
     """Probability (0-1) that it is so, by a check of its clip."""
 
 
+class MisreadTimeObject(Outbound):
+    """A time in an answer that the model cannot have read: nothing in view bears it."""
+
+    said_s: float
+    """What the model wrote, in seconds of stream time."""
+    told_s: float | None
+    """The time of a clip in view that the answer tells in its place; null where it tells what the
+    model wrote."""
+
+
 class AnswerFacts(Outbound):
     """What an answer was based on."""
 
@@ -110,6 +120,8 @@ class AnswerFacts(Outbound):
     understood_as: str | None = None
     """What was asked for, where the question leaned on what was said before; null where it stands
     alone."""
+    misread_times: list[MisreadTimeObject] = []
+    """Times in the answer that the model cannot have read, in order."""
     forgotten_spans_s: list[tuple[float, float]] = []
     """Times that the question named and that were deleted, as (start, end)."""
     confidence: float | None = None

@@ -79,6 +79,16 @@ class MemorySection(Section):
     question_tokens: int = Field(default=4096, ge=16, le=1_048_576)
     """The most tokens of a question with its dialogue; a longer one is refused."""
 
+    mend_times: bool = True
+    """What becomes of a time in an answer ("at 3513 seconds") that no clip in view bears, so that
+    the model cannot have read it. Each of the clips is looked at by itself, by a check, and the
+    stamp of the one from which the answer's words are likeliest is told in its place. In ``resend``
+    mode, or where nothing is found so, it is the only stamp that ends in the same two digits, if
+    there is one. The digits of a time are held back until its unit has come. The answer's
+    `misread_times` tells what was written and what was told, ``onlooker_answer_times_total``
+    counts. Never in JSON or beside functions, where `notes` are shown, or where layers choose clips
+    by themselves."""
+
     recency_gate: Literal["off", "words", "scores"] = "words"
     """When nothing is brought back, since the question is about now. ``off``: never. ``words``: the
     question says so ("now", "currently") and speaks of nothing past. ``scores``: the question says

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from onlooker.engine.functions import FunctionCall, Toolbox, kept_calls
-from onlooker.engine.interface import AnswerDelta, Question
+from onlooker.engine.interface import AnswerDelta, MisreadTime, Question
+from onlooker.engine.memory.said_times import TimeMender, TimesInView, UnsettledTime
 from onlooker.engine.sampling import TokenChance
 from onlooker.engine.vllm_adapter.seams import ExtractedCalls
 
@@ -24,15 +25,46 @@ class AnswerReader:
     def __init__(self, question: Question, make_finder: Callable[[], Finder]) -> None:
         """`make_finder` is called where the model may call functions as it likes."""
         self._tools = question.tools
+        self._is_plain = question.json_schema is None
         self._num_alternatives = question.sampling.num_alternatives
         is_free = question.tools and not question.tools.is_forced
         self._finder = make_finder() if is_free else None
+        self._mender: TimeMender | None = None
         self._text = ""
         self._num_sent = 0
         self._chances: list[TokenChance] = []
         self.num_tokens = 0
         self.calls: tuple[FunctionCall, ...] = ()
         """The functions that the answer calls, once `end` was called."""
+
+    def hold_to(self, view: TimesInView) -> None:
+        """Have times that are not in `view` mended, where the answer is plain text: JSON and calls
+        are for programs, and say what the model says. After each `take`, `settle` is to be called
+        as long as there is an `unsettled` time."""
+        if not self._tools and self._is_plain:
+            self._mender = TimeMender(view)
+
+    @property
+    def unsettled(self) -> UnsettledTime | None:
+        """The misread time at which the text is held back."""
+        return None if self._mender is None else self._mender.unsettled
+
+    def settle(self, told_s: float | None) -> AnswerDelta | None:
+        """Tell this in place of the unsettled time, None: what the model wrote; returns the text
+        that was held back for it."""
+        assert self._mender is not None
+        self._text += self._mender.settle(told_s)
+        return self._up_to(len(self._text))
+
+    @property
+    def misread_times(self) -> tuple[MisreadTime, ...]:
+        """The times that the answer named and that were not in view."""
+        return () if self._mender is None else tuple(self._mender.misread)
+
+    @property
+    def num_seen_times(self) -> int:
+        """How many times the answer named that were."""
+        return 0 if self._mender is None else self._mender.num_seen
 
     @property
     def has_sent(self) -> bool:
@@ -48,13 +80,16 @@ class AnswerReader:
         """Read the next ``vllm.RequestOutput``; returns the text that it brings, if any."""
         completion = output.outputs[0]
         self.num_tokens += len(completion.token_ids)
-        self._text += completion.text
+        text = completion.text
+        self._text += text if self._mender is None else self._mender.take(text)
         if self._num_alternatives is not None:
             self._chances += _chances(completion, self._num_alternatives)
         return self._up_to(self._num_safe())
 
     def end(self) -> AnswerDelta | None:
         """Call when all outputs were read; returns what was held back and is no call."""
+        if self._mender is not None:
+            self._text += self._mender.end()
         if not self._tools:
             return self._up_to(len(self._text))
         if self._finder is None:

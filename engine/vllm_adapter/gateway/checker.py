@@ -5,12 +5,14 @@ the growing context instead would save the placing, a twentieth of what a check 
 model another number of clips each time.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from onlooker.core.errors import EngineFailed
 from onlooker.core.ids import new_id
 from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.memory.timeline import RememberedClip
 from onlooker.engine.vllm_adapter.gateway import sampling
 from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
 from onlooker.engine.vllm_adapter.gateway.features import engine_input
@@ -46,13 +48,16 @@ class Checker:
         self._metrics = metrics
         self._worded: dict[object, _Worded] = {}
 
-    async def check(self, check: Check) -> CheckResult:
-        """See `onlooker.engine.interface.Engine.check`."""
+    async def check(
+        self, check: Check, clips: Sequence[RememberedClip] | None = None
+    ) -> CheckResult:
+        """See `onlooker.engine.interface.Engine.check`. `clips`: what is shown in place of the
+        newest."""
         memory = self._streams[check.stream_id]
         worded = self._words(check)
         try:
             with memory.reading():
-                builder = await self._prompts.checking(memory, check, worded.tokens)
+                builder = await self._prompts.checking(memory, check, worded.tokens, clips)
                 prompt = builder.build()
                 plan = replace(prompt.plan, reads_heads=check.reads_heads)
                 options = sampling.for_check(check, worded.groups, plan=plan)

@@ -60,6 +60,7 @@ class RequestOutcome:
             self.num_cached_tokens,
             reader.num_tokens,
             calls=reader.calls,
+            misread_times=reader.misread_times,
             served=self.served,
         )
 
@@ -75,6 +76,13 @@ def count_places(metrics: Metrics, shown: Mask) -> None:
     """Add a clip that was thinned to the counters; `shown`: the places that were computed."""
     metrics.clip_places.labels("computed").inc(int(shown.sum()))
     metrics.clip_places.labels("left_out").inc(int((~shown).sum()))
+
+
+def count_times(metrics: Metrics, reader: AnswerReader) -> None:
+    """Add the times that an answer named to the counters."""
+    metrics.answer_times.labels("seen").inc(reader.num_seen_times)
+    for misread in reader.misread_times:
+        metrics.answer_times.labels("unseen" if misread.told_s is None else "mended").inc()
 
 
 def count_fetched(metrics: Metrics, end: AnswerEnd) -> None:

@@ -251,12 +251,18 @@ class SegmentPrompts:
         return CheckTokens(head, self._token_ids(tail), self._token_ids(given))
 
     async def checking(
-        self, memory: StreamMemory, check: Check, tokens: CheckTokens
+        self,
+        memory: StreamMemory,
+        check: Check,
+        tokens: CheckTokens,
+        clips: Sequence[RememberedClip] | None = None,
     ) -> PromptBuilder:
-        """The prompt of a check, which saves nothing."""
+        """The prompt of a check, which saves nothing. `clips`: what it shows; None: the newest."""
         builder = PromptBuilder()
         builder.load_text(*await self._sink(memory, tokens.head))
-        for clip in memory.recent(check.num_clips, until_s=check.asked_s):
+        if clips is None:
+            clips = memory.recent(check.num_clips, until_s=check.asked_s)
+        for clip in clips:
             builder.load_clip(clip.tokens)
         builder.question([*tokens.asked, *tokens.given])
         return builder

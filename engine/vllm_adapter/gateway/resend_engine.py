@@ -32,6 +32,7 @@ from onlooker.engine.interface import (
     Waiting,
 )
 from onlooker.engine.memory.retelling import Retelling, retold
+from onlooker.engine.memory.said_times import TimesInView
 from onlooker.engine.memory.shown import (
     ShownClip,
     before_until_s,
@@ -48,7 +49,7 @@ from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
-from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome
+from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome, count_times
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 from onlooker.scheduler.load import EngineLoad
 
@@ -255,12 +256,18 @@ class ResendEngine:
         )
         rendered = await self._runner.render(prompt)
         reader = AnswerReader(question, self._runner.call_finder)
+        view = TimesInView.of(question, shown)
+        if self._settings.memory.mend_times:
+            reader.hold_to(view)
         outcome = None
         options = sampling.for_answer(question, pause_id=self._runner.pause_id)
         async with self._runner.outputs(rendered, options, question.response_id) as outputs:
             async for output in outputs:
                 if (delta := reader.take(output)) is not None:
                     yield delta
+                while (unsettled := reader.unsettled) is not None:
+                    if (delta := reader.settle(view.alike(unsettled.said_s))) is not None:
+                        yield delta
                 if output.finished:
                     outcome = RequestOutcome.of(output)
         if outcome is None:
@@ -268,6 +275,7 @@ class ResendEngine:
         if (delta := reader.end()) is not None:
             yield delta
         outcome.count(self._metrics, "answer", reader.num_tokens)
+        count_times(self._metrics, reader)
         yield replace(outcome.answer_end(reader), clip_spans_s=spans_s(shown))
 
     async def check(self, check: Check) -> CheckResult:

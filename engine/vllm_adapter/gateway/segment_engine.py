@@ -46,7 +46,8 @@ from onlooker.engine.memory.recaller import (
     retrieval_policy,
 )
 from onlooker.engine.memory.room import ClipRoom
-from onlooker.engine.memory.shown import before_until_s
+from onlooker.engine.memory.said_times import TimesInView, UnsettledTime
+from onlooker.engine.memory.shown import ShownClip, before_until_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.thinning import Thinner
 from onlooker.engine.shared_core import SharedCore
@@ -67,11 +68,13 @@ from onlooker.engine.vllm_adapter.gateway.outcome import (
     RequestOutcome,
     count_fetched,
     count_places,
+    count_times,
 )
 from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.gateway.prompts import Ingesting, SegmentPrompts
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+from onlooker.engine.vllm_adapter.gateway.time_finder import TimeFinder
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
 
@@ -89,6 +92,7 @@ class _Made:
     notes: NoteTaker
     compactor: Compactor
     checker: Checker
+    time_finder: TimeFinder
 
 
 class SegmentEngine:
@@ -260,6 +264,9 @@ class SegmentEngine:
                 newest = self._streams.newest(question.stream_id)
                 once = shown_once(question, newest, recall)
                 builder = await self._prompts.asking(memory, question, recall, once, newest)
+                view = _view(question, recall, [one.shown for one in once])
+                if self._mends(recall):
+                    reader.hold_to(view)
                 prompt = builder.build()
                 pause_id = self._runner.pause_id
                 options = sampling.for_answer(question, prompt.plan, pause_id=pause_id)
@@ -271,6 +278,10 @@ class SegmentEngine:
                         async for output in outputs:
                             if (delta := reader.take(output)) is not None:
                                 yield delta
+                            while reader.unsettled is not None:
+                                told_s = await self._find(reader.unsettled, question, recall, view)
+                                if (delta := reader.settle(told_s)) is not None:
+                                    yield delta
                             if output.finished:
                                 outcome = RequestOutcome.of(output)
                 if outcome is None:
@@ -280,6 +291,7 @@ class SegmentEngine:
                     yield delta
                 self._parts.notes.take(memory, question, reader.text)
                 outcome.count(self._metrics, "answer", reader.num_tokens)
+                count_times(self._metrics, reader)
                 end = outcome.answer_end(reader)
                 end = with_evidence(
                     end,
@@ -306,6 +318,20 @@ class SegmentEngine:
                     incomplete = True
                 elif memory.num_forgets == num_forgets:
                     raise
+
+    def _mends(self, recall: Recall) -> bool:
+        """Whether times are mended, for which the context has to be known: layers that choose clips
+        by themselves tell afterwards, and of notes only the tokens are kept."""
+        memory = self._settings.memory
+        return memory.mend_times and not recall.num_slots and memory.notes == "off"
+
+    async def _find(
+        self, unsettled: UnsettledTime, question: Question, recall: Recall, view: TimesInView
+    ) -> float | None:
+        """What an answer is to tell in place of a misread time."""
+        clips = [*recall.placed, *reversed(recall.recent)]
+        found_s = await self._parts.time_finder.find(question, unsettled, clips)
+        return view.alike(unsettled.said_s) if found_s is None else found_s
 
     async def trace(self, question: Question) -> Trace:
         """All scores of all layers for `question`, to calibrate a model."""
@@ -408,7 +434,8 @@ class SegmentEngine:
             name=f"compaction {self._runner.gateway}",
             is_lasting=self._store is not None and self._store.survives is not Guarantee.NONE,
         )
-        return _Made(streams, composer, prompts, recaller, notes, compactor, checker)
+        finder = TimeFinder(checker)
+        return _Made(streams, composer, prompts, recaller, notes, compactor, checker, finder)
 
     async def _warm_up(self, model: Model) -> ClipRoom:
         """Remember one black clip and forget it; learns what a clip takes."""
@@ -511,6 +538,13 @@ class SegmentEngine:
     @property
     def _prompts(self) -> SegmentPrompts:
         return self._parts.prompts
+
+
+def _view(question: Question, recall: Recall, once: Sequence[ShownClip]) -> TimesInView:
+    """What an answer can have read of which clips are recalled, and `once` is shown beside."""
+    clips = (*recall.placed, *recall.recent)
+    shown = [ShownClip.remembered(clip, question.asked_s) for clip in clips]
+    return TimesInView.of(question, [*shown, *once])
 
 
 def _scheduler_class(settings: VllmSection) -> str:

@@ -5,6 +5,7 @@ import pytest
 from onlooker.benchmarks.hour import HourQuestion
 from onlooker.benchmarks.scenarios.recall import Mark, figures_of
 from onlooker.demo_model.answers import DrawnQuestion
+from onlooker.engine.interface import MisreadTime
 
 
 def test_the_median_over_streams_is_of_each_beside_its_own_oracle() -> None:
@@ -23,3 +24,14 @@ def test_the_median_over_streams_is_of_each_beside_its_own_oracle() -> None:
     assert [stream["segments"] for stream in figures["by_stream"]] == [0.5, 0.0, 1.0]
     assert figures["of_oracle_median"] == {"oracle": 1.0, "segments": 0.5}
     assert figures["of_oracle"]["segments"] == pytest.approx(0.6, abs=0.002)
+
+
+def test_misread_times_are_counted_row_by_row() -> None:
+    one = HourQuestion(DrawnQuestion("when_appeared", "When?", "at 9 seconds"), 3.0)
+    misread = (MisreadTime(109.0, 9.0), MisreadTime(5.0, None))
+    marks = [Mark(0, one, True, None, misread), Mark(0, one, True, None)]
+    figures = figures_of({"oracle": [Mark(0, one, True, None)], "segments": marks})
+    assert figures["misread_times"] == {
+        "oracle": {"mended": 0, "left": 0},
+        "segments": {"mended": 1, "left": 1},
+    }

@@ -18,6 +18,7 @@ from onlooker.engine.interface import (
     Evidence,
     EvidenceSource,
     FinishReason,
+    MisreadTime,
     Question,
 )
 from onlooker.server.answers import AnswerWriter
@@ -163,3 +164,12 @@ def test_a_failure_is_told_and_kept() -> None:
     assert response.status_details.error.code == "engine_failed"
     assert isinstance(writer.failure, EngineFailed)
     assert response.text == "half"
+
+
+def test_times_that_were_misread_are_told() -> None:
+    misread = (MisreadTime(3513.0, 1813.0), MisreadTime(77.0, None))
+    facts = done_of(make_writer().end(make_end(misread_times=misread))).response.onlooker
+    assert [one.model_dump() for one in facts.misread_times] == [
+        {"said_s": 3513.0, "told_s": 1813.0},
+        {"said_s": 77.0, "told_s": None},
+    ]

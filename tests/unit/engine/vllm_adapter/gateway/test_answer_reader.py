@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.engine.functions import Function, Toolbox
-from onlooker.engine.interface import Question
+from onlooker.engine.interface import MisreadTime, Question
+from onlooker.engine.memory.said_times import TimesInView, UnsettledTime
+from onlooker.engine.memory.shown import ShownClip
 from onlooker.engine.sampling import Sampling
 from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.seams import ExtractedCalls
@@ -119,6 +121,50 @@ def test_a_forced_call_that_was_cut_off_is_text(text: str) -> None:
 def test_no_text_is_lost(pieces: list[str]) -> None:
     found, _ = read(*pieces, tools=Toolbox((DIAL,)))
     assert "".join(found) == "".join(pieces)
+
+
+IN_VIEW = TimesInView([ShownClip(1813.0, 1814.0, 1813.0)])
+
+
+def test_a_misread_time_is_told_once_it_is_settled() -> None:
+    reader = AnswerReader(Question(text="?"), Finder)
+    reader.hold_to(IN_VIEW)
+    pieces = [reader.take(Output([Completion(piece)])) for piece in ("At", " 35", "13", " seconds")]
+    assert [None if piece is None else piece.text for piece in pieces] == ["At", " ", None, None]
+    assert reader.unsettled == UnsettledTime(3513.0, "At ")
+    settled = reader.settle(1813.0)
+    assert settled is not None
+    assert (settled.text, reader.text) == ("1813 seconds", "At 1813 seconds")
+    assert reader.end() is None
+    assert reader.misread_times == (MisreadTime(3513.0, 1813.0),)
+    assert (reader.num_seen_times, reader.num_tokens) == (0, 4)
+
+
+def test_digits_that_were_held_back_come_at_the_end() -> None:
+    reader = AnswerReader(Question(text="?"), Finder)
+    reader.hold_to(IN_VIEW)
+    assert reader.take(Output([Completion("At 3513")])) is not None
+    end = reader.end()
+    assert end is not None
+    assert (end.text, reader.text) == ("3513", "At 3513")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Question(text="?", json_schema={"type": "object"}),
+        Question(text="?", tools=Toolbox((DIAL,))),
+        Question(text="?", tools=FORCED),
+    ],
+    ids=["JSON", "functions", "a forced call"],
+)
+def test_what_is_for_programs_says_what_the_model_says(question: Question) -> None:
+    reader = AnswerReader(question, Finder)
+    reader.hold_to(IN_VIEW)
+    reader.take(Output([Completion("At 3513 seconds")]))
+    assert reader.unsettled is None
+    reader.end()
+    assert (reader.text, reader.misread_times) == ("At 3513 seconds", ())
 
 
 def test_probabilities_come_with_the_text_that_they_are_of() -> None:
