@@ -9,7 +9,7 @@ nothing of what is asked for makes a model say something else ("Never", "There w
 import asyncio
 from collections.abc import Sequence
 
-from onlooker.core.errors import EngineFailed
+from onlooker.core.errors import OnlookerError
 from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.said_times import UnsettledTime
@@ -47,7 +47,7 @@ class TimeFinder:
         try:
             async with asyncio.TaskGroup() as group:
                 looks = [group.create_task(self._look(check, clip)) for clip in chosen]
-        except* EngineFailed:
+        except* OnlookerError:  # of what the answer itself suffers from it tells by itself
             looks = []
         found = [look.result() for look in looks]
         if not found or found.count(min(found)) > 1:

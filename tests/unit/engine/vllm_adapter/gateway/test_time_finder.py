@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.core.errors import EngineFailed
+from onlooker.core.errors import EngineDead, EngineFailed, OnlookerError, TooLarge
 from onlooker.core.ids import StreamId
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import Question, Turn
@@ -92,8 +92,9 @@ def test_a_tie_tells_nothing() -> None:
     assert find(Looks(lambda clip: 1.0), []) is None
 
 
-def test_a_look_that_fails_tells_nothing_and_the_answer_goes_on() -> None:
+@pytest.mark.parametrize("error", [EngineFailed("gone"), EngineDead("gone"), TooLarge("long")])
+def test_a_look_that_fails_tells_nothing_and_the_answer_goes_on(error: OnlookerError) -> None:
     def gone(clip: RememberedClip) -> float:
-        raise EngineFailed("its segment is gone")
+        raise error
 
     assert find(Looks(gone), clips_of(3)) is None
