@@ -14,6 +14,7 @@ exposure scale a pattern and leave it. Nothing is learned from a picture that lo
 """
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -107,8 +108,8 @@ class ViewHealth:
         self._same: deque[bool] = deque(maxlen=math.ceil(self._num_frozen / MOSTLY))
         """Of the last pictures, whether they were the same as the ones before."""
         self._view: _View | None = None
-        self._ranked: list[float] | None = None
-        """The grains in order, where they are known as they are now."""
+        self._ranked: list[float] = []
+        """The grains in order."""
 
     def look(self, thumbnail: Thumbnail, at_s: float) -> HealthChange | None:
         """Look at the picture of stream time `at_s`, where that is due; returns what changed."""
@@ -122,9 +123,10 @@ class ViewHealth:
         if self._before is not None and self._before.shape != gray.shape:
             self._forget()
         seen = _Seen.of(gray)
-        suspected = self._judge(seen, at_s)
+        difference = None if self._before is None else np.abs(gray - self._before)
+        suspected = self._judge(seen, difference)
         if suspected is None:
-            self._learn(seen)
+            self._learn(seen, difference)
         self._before = gray
         return self._decide(suspected, at_s)
 
@@ -136,13 +138,14 @@ class ViewHealth:
     def _forget(self) -> None:
         self._view = self._before = None
         self._grains.clear()
-        self._ranked = None
+        self._ranked.clear()
         self._same.clear()
 
-    def _judge(self, seen: "_Seen", at_s: float) -> ViewTrouble | None:
+    def _judge(self, seen: "_Seen", difference: Gray | None) -> ViewTrouble | None:
+        """What seems to be wrong. `difference`: of each block from what it was before."""
         settings, view = self._settings, self._view
-        self._same.append(self._is_same(seen.gray))
-        if seen.mean <= settings.black_level and seen.deviation <= DARK_DEVIATION:
+        self._same.append(difference is not None and self._is_same(difference))
+        if seen.mean <= settings.black_level and seen.variance <= DARK_DEVIATION**2:
             return ViewTrouble.BLACK
         if self._is_frozen:
             return ViewTrouble.FROZEN
@@ -159,29 +162,29 @@ class ViewHealth:
         return sum(self._same) >= self._num_frozen and any(list(self._same)[-AWAKE:])
 
     def _grain(self, quantile: float) -> float:
-        if self._ranked is None:
-            self._ranked = sorted(self._grains)
         ranked = self._ranked
         return ranked[int(quantile * len(ranked))] if ranked else 0.0
 
-    def _is_same(self, gray: Gray) -> bool:
+    def _is_same(self, difference: Gray) -> bool:
         """Whether the picture is the one before, of a source whose pictures always differ."""
-        if self._before is None or not self._is_warm:
+        if not self._is_warm:
             return False
         usual = self._grain(0.1)
-        if usual < MIN_NOISE:
-            return False
-        return _mean(np.abs(gray - self._before)) <= SAME_SHARE * usual
+        return usual >= MIN_NOISE and _mean(difference) <= SAME_SHARE * usual
 
-    def _learn(self, seen: "_Seen") -> None:
-        if self._before is not None and not self._same[-1]:
-            differences = _in_parts(np.abs(seen.gray - self._before))
-            self._grains.append(_median(_row_means(differences)))
-            self._ranked = None
+    def _learn(self, seen: "_Seen", difference: Gray | None) -> None:
+        if difference is not None and not self._same[-1]:
+            self._note_grain(_median(_row_means(_in_parts(difference))))
         if self._view is None:
             self._view = _View(seen)
         else:
             self._view.learn(seen, grain=self._grain(REFRESHED))
+
+    def _note_grain(self, grain: float) -> None:
+        if len(self._grains) == NOISE_WINDOW:
+            del self._ranked[bisect_left(self._ranked, self._grains[0])]
+        self._grains.append(grain)
+        insort(self._ranked, grain)
 
     def _decide(self, suspected: ViewTrouble | None, at_s: float) -> HealthChange | None:
         """Believe what is suspected once it has been for long enough."""
@@ -207,32 +210,46 @@ class ViewHealth:
 class _Seen:
     """One picture, and what is measured of it."""
 
-    gray: Gray
-    edges: Gray
-    """How much each block differs from its neighbours, [parts, blocks of a part]."""
+    features: Gray
+    """What of it is learned, one after the other: the picture and the two below."""
+    relief: Gray
+    """How much more each block differs from its neighbours than is usual in its part, [parts,
+    blocks of a part]."""
     edge_means: Gray
-    """Of each part, [parts]."""
+    """Of each part, how much its blocks differ from their neighbours, [parts]."""
+    deviations: Gray
+    """Of each block's brightness from the mean, [blocks]."""
     mean: float
-    deviation: float
+    variance: float
     fineness: float
     """How much of the contrast is fine: mean square of the Laplacian over the variance."""
 
     @classmethod
     def of(cls, gray: Gray) -> "_Seen":
-        centre = gray[1:-1, 1:-1]
-        across, down = gray[1:-1, 2:] - centre, gray[2:, 1:-1] - centre
-        laplacian = across + down + gray[1:-1, :-2] + gray[:-2, 1:-1] - 2 * centre
-        mean = _mean(gray)
-        deviations = gray - np.float32(mean)
-        variance = _mean(deviations * deviations)
-        edges = _in_parts(np.abs(across) + np.abs(down))
+        # Whole rows, one after the other, are several times as quick as rows without their ends;
+        # so what lies at the ends is computed, makes no sense, and is cut off.
+        (height, width), blocks = gray.shape, gray.ravel()
+        last = blocks.size - width
+        across, down = blocks[1:] - blocks[:-1], blocks[width:] - blocks[:-width]
+        laplacian = across[width:last] - across[width - 1 : last - 1]
+        laplacian += down[width:]
+        laplacian -= down[:-width]
+        slopes = np.abs(across[width:last]) + np.abs(down[width:])
+        curved, sloped = (each.reshape(height - 2, width)[:, 1:-1] for each in (laplacian, slopes))
+        mean = _mean(blocks)
+        deviations = blocks - np.float32(mean)
+        variance = _mean_square(deviations)
+        edges = _in_parts(sloped)
+        edge_means = _row_means(edges)
+        relief = edges - edge_means[:, None]
         return cls(
-            gray,
-            edges,
-            _row_means(edges),
+            np.concatenate((blocks, relief.ravel(), edge_means)),
+            relief,
+            edge_means,
+            deviations,
             mean,
-            variance**0.5,
-            _mean(laplacian * laplacian) / (variance + 1.0),
+            variance,
+            _mean_square(curved) / (variance + 1.0),
         )
 
 
@@ -241,8 +258,11 @@ class _View:
 
     def __init__(self, first: _Seen) -> None:
         self._num_seen = 1
-        self._picture, self._edges = first.gray.copy(), first.edges.copy()
-        self._edge_means = first.edge_means.copy()
+        self._features = first.features.copy()
+        num_blocks, num_parts = first.deviations.size, first.edge_means.size
+        self._picture = self._features[:num_blocks]
+        self._relief = self._features[num_blocks:-num_parts].reshape(first.relief.shape)
+        self._edge_means = self._features[-num_parts:]
         self._fineness = first.fineness
         self._steadiness = 1.0
         """The share of its parts that usually are as they were."""
@@ -257,9 +277,9 @@ class _View:
         if np.count_nonzero(parts) >= MIN_PARTS:
             kept = _share(self._is_kept(seen)[parts])
             self._steadiness += weight * (kept - self._steadiness)
-        self._picture += weight * (seen.gray - self._picture)
-        self._edges += weight * (seen.edges - self._edges)
-        self._edge_means += weight * (seen.edge_means - self._edge_means)
+        newer = seen.features - self._features
+        newer *= weight
+        self._features += newer
         self._kept_of = None
         self._fineness += weight * (seen.fineness - self._fineness)
 
@@ -271,7 +291,7 @@ class _View:
         parts = usual >= MIN_EDGE
         if np.count_nonzero(parts) < MIN_PARTS:
             return None
-        is_alike = _correlation(seen.gray, self._picture) >= ALIKE
+        is_alike = _correlation(seen, self._picture) >= ALIKE
         if is_alike and seen.fineness < settings.blurred_ratio * self._fineness:
             return ViewTrouble.BLURRED
         is_kept = self._is_kept(seen)[parts]
@@ -292,8 +312,7 @@ class _View:
         """Of each part, whether its edges are where they usually are, however strong. Asked twice
         of a picture that looks well."""
         if self._kept_of is None or self._kept_of[0] is not seen:
-            one = seen.edges - seen.edge_means[:, None]
-            other = self._edges - self._edge_means[:, None]
+            one, other = seen.relief, self._relief
             shared, first, second = (
                 np.einsum("ij,ij->i", left, right)
                 for left, right in ((one, other), (one, one), (other, other))
@@ -310,11 +329,11 @@ def _in_parts(edges: Gray) -> Gray:
     return tiles.transpose(0, 2, 1, 3).reshape(TILES * TILES, -1)
 
 
-def _correlation(one: Gray, other: Gray) -> float:
-    """Pearson's, -1 to 1; 0 where either is flat."""
-    first, second = (each.ravel() - np.float32(_mean(each)) for each in (one, other))
-    scale = math.sqrt(float(first @ first) * float(second @ second))
-    return float(first @ second) / scale if scale > 0 else 0.0
+def _correlation(seen: _Seen, picture: Gray) -> float:
+    """Pearson's, -1 to 1, of a picture and what is known of it; 0 where either is flat."""
+    deviations = picture - np.float32(_mean(picture))
+    scale = math.sqrt(seen.variance * _mean_square(deviations))
+    return float(seen.deviations @ deviations) / picture.size / scale if scale > 0 else 0.0
 
 
 # numpy's own means take several times as long for arrays as small as these, and every stream has
@@ -323,6 +342,10 @@ def _correlation(one: Gray, other: Gray) -> float:
 
 def _mean(values: Gray) -> float:
     return float(np.add.reduce(values, axis=None)) / values.size
+
+
+def _mean_square(values: Gray) -> float:
+    return float(np.vdot(values, values)) / values.size
 
 
 def _row_means(values: Gray) -> Gray:
