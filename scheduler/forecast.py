@@ -5,7 +5,10 @@ load is the share in use of whatever is in shortest supply: the engine's steps, 
 thread.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import msgspec
 
 from onlooker.scheduler.gateway_meter import CLIP_S, LOOKED_S, OFFERED_S, GatewayMeter
 from onlooker.scheduler.load import EngineLoad
@@ -21,8 +24,7 @@ SHARE_WEIGHT = 0.1
 """Weight of the newest tick in the mean share of memory that contexts show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What one stream offers, whatever becomes of it."""
 
     fps: float = 0.0
@@ -38,8 +40,7 @@ class Demand:
         return Work(self.fps, self.fps * quality.fps_share, clips, clips * quality.memory_share)
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """Work of streams, in counts a second."""
 
     offered: float = 0.0
@@ -49,6 +50,17 @@ class Work:
     clips: float = 0.0
     contexts: float = 0.0
     """Clips, each counted as the share of the whole memory that its context shows."""
+
+    @classmethod
+    def of_all(cls, each: Iterable["Work"]) -> "Work":
+        """What several are together; added up one by one: there may be a thousand."""
+        offered = looked = clips = contexts = 0.0
+        for one in each:
+            offered += one.offered
+            looked += one.looked
+            clips += one.clips
+            contexts += one.contexts
+        return cls(offered, looked, clips, contexts)
 
     def __add__(self, other: "Work") -> "Work":
         return Work(

@@ -4,11 +4,11 @@ How the kinds of work compare is given; how fast this machine does them is measu
 """
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayWork:
+class GatewayWork(msgspec.Struct, frozen=True):
     """Work that the gateway's thread has done, in counts."""
 
     offered: int = 0

@@ -47,6 +47,16 @@ class _Standing:
     tenant: str
     demand: Demand
     level: int = 0
+    _known: "tuple[Demand, int, Work] | None" = None
+    """The work that came of a demand at a level, as it was asked for last."""
+
+    def work(self, rungs: tuple[Quality, ...]) -> Work:
+        """The work that is left on its rung; asked for at every look, and mostly the same."""
+        known = self._known
+        if known is None or known[0] is not self.demand or known[1] != self.level:
+            work = self.demand.work(rungs[self.level])
+            known = self._known = self.demand, self.level, work
+        return known[2]
 
 
 class Ladder:
@@ -98,11 +108,10 @@ class Ladder:
 
     def work(self, level: int | None = None) -> Work:
         """The work a second of all streams on their rungs, or if all stood on rung `level`."""
-        total = Work()
-        for standing in self._standings.values():
-            rung = self._rungs[standing.level if level is None else level]
-            total += standing.demand.work(rung)
-        return total
+        standings, rungs = self._standings.values(), self._rungs
+        if level is None:
+            return Work.of_all(one.work(rungs) for one in standings)
+        return Work.of_all(one.demand.work(rungs[level]) for one in standings)
 
     def quality(self, stream: str) -> Quality:
         """The rung of a stream."""
@@ -188,9 +197,9 @@ class Ladder:
 
     def _step(self, standing: _Standing, direction: int) -> Work:
         """Move one stream by one rung; returns what changes of the work."""
-        before = standing.demand.work(self._rungs[standing.level])
+        before = standing.work(self._rungs)
         standing.level += direction
-        return standing.demand.work(self._rungs[standing.level]) - before
+        return standing.work(self._rungs) - before
 
     def _move(self, direction: int, share: float, now_s: float) -> dict[str, Quality]:
         """Move a share of the streams one rung."""

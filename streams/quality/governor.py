@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from onlooker.core.errors import NoRoom, Overloaded
-from onlooker.core.ids import split_stream_id
 from onlooker.scheduler.admission import Admission, Decision, Verdict
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.forecast import Prices, Pricing
@@ -105,8 +104,9 @@ class Governor:
         )
         rung = Quality()
         if quality.is_governed:
-            tenant, _ = split_stream_id(terms.stream_id)
-            rung = self._ladder.join(terms.stream_id, quality.tier, tenant, quality.demand(0.0))
+            rung = self._ladder.join(
+                terms.stream_id, quality.tier, quality.tenant, quality.demand(0.0)
+            )
         quality.begin(rung)
         return quality
 
@@ -243,8 +243,7 @@ class Governor:
         suffered: dict[str, list[float]] = {}
         for stream_id, strain in self._strains.items():
             quality = self._streams[stream_id].quality
-            tenant, _ = split_stream_id(quality.stream_id)
-            suffered.setdefault(tenant, []).append(
+            suffered.setdefault(quality.tenant, []).append(
                 DROPPING_LOAD
                 if strain.num_lost > before.get(stream_id, _NO_STRAIN).num_lost
                 else strain.behind_s / quality.slo.lag_s

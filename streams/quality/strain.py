@@ -1,12 +1,11 @@
 """`Strain`: how a stream fares under the load."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from onlooker.scheduler.gateway_meter import GatewayWork
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strain:
+class Strain(msgspec.Struct, frozen=True, kw_only=True):
     """How one stream fares at one moment; totals count from when the stream was opened."""
 
     source_fps: float = 0.0
@@ -19,5 +18,5 @@ class Strain:
     """Messages and clips that wait to be seen."""
     num_lost: int = 0
     """Frames that were dropped in all because the model was behind."""
-    work: GatewayWork = field(default_factory=GatewayWork)
+    work: GatewayWork = msgspec.field(default_factory=GatewayWork)
     """What the gateway has done for this stream in all; questions are not in it."""

@@ -4,6 +4,7 @@ import contextlib
 import zlib
 from collections.abc import Callable, Iterator
 
+from onlooker.core.ids import split_stream_id
 from onlooker.core.media import Clip
 from onlooker.engine.care import Care
 from onlooker.scheduler.config import SchedulerSection
@@ -50,6 +51,7 @@ class StreamQuality:
         publish: Callable[[PaceChanged], None],
     ) -> None:
         self.stream_id = terms.stream_id
+        self.tenant, _ = split_stream_id(terms.stream_id)
         self.token_drop = terms.token_drop
         self.compaction = terms.compaction
         self.tier = terms.tier or Tier(section.default_tier)
@@ -70,6 +72,8 @@ class StreamQuality:
         """The rung on which the stream is."""
         self._pacing: Pacing | None = None
         """As it is at this rung, once it was asked for."""
+        self._demand: Demand | None = None
+        """As it was told last."""
         info = shared.engine.info
         self._pace = PaceAdvisor(
             fps=self._wanted_fps,
@@ -119,12 +123,15 @@ class StreamQuality:
         return self.rung.fps_share < 1.0 and not self._knows_fps
 
     def demand(self, source_fps: float) -> Demand:
-        """What the stream offers, where `source_fps` frames a second come in; 0: none so far."""
+        """What the stream offers, where `source_fps` frames a second come in; 0: none so far. The
+        same object until that changes."""
         fps = min(self._wanted_fps, source_fps) if source_fps > 0 else self._guessed_fps
         if self.rung.fps_share < 1.0 and self._knows_fps:
             fps = self._full_fps  # what comes in is less where the source was told to send less
-        longest_gap_s = max(self._base_gap_s, min(2 * self._base_gap_s, self._most_gap_s))
-        return Demand(fps, self._base_gap_s, longest_gap_s)
+        if self._demand is None or self._demand.fps != fps:
+            longest_gap_s = max(self._base_gap_s, min(2 * self._base_gap_s, self._most_gap_s))
+            self._demand = Demand(fps, self._base_gap_s, longest_gap_s)
+        return self._demand
 
     # ---- frames
 

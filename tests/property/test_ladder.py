@@ -6,7 +6,7 @@ from itertools import pairwise, permutations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onlooker.scheduler.forecast import Demand, Prices
+from onlooker.scheduler.forecast import Demand, Prices, Work
 from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.quality import RUNGS
 from onlooker.scheduler.slo import Tier
@@ -305,3 +305,31 @@ def test_a_jump_of_demand_is_met_in_one_move() -> None:
     # 100 clips a second take twice the engine: pairs make it 1.0, and 0.7 of the frames 0.7.
     assert set(ladder.levels()) <= {3, 4}
     assert 0.78 < price.load(ladder.work()) <= 0.8
+
+
+demands = st.builds(Demand, fps=st.sampled_from((0.0, 0.5, 2.0, 30.0)))
+
+
+@given(
+    st.lists(
+        st.one_of(st.sampled_from((0.0, 0.7, 3.0)), st.tuples(st.sampled_from("abc"), demands)),
+        max_size=12,
+    )
+)
+def test_the_work_is_that_of_the_newest_demands_on_the_rungs_of_now(
+    steps: list[float | tuple[str, Demand]],
+) -> None:
+    ladder = Ladder(target_load=0.6, step_down_s=1.0, step_up_s=1.0)
+    offered = dict.fromkeys("abc", Demand())
+    for name, demand in offered.items():
+        ladder.join(name, Tier.STANDARD, demand=demand)
+    for now_s, step in enumerate(steps):
+        if isinstance(step, tuple):
+            offered[step[0]] = step[1]
+            ladder.note_demand(*step)
+        else:
+            ladder.update(step, 10.0 * now_s)
+        now = Work()
+        for name, demand in offered.items():
+            now += demand.work(ladder.quality(name))
+        assert ladder.work() == now
