@@ -4,10 +4,11 @@ Encoded frames come in from clients, decoded ones from sources that the server i
 is the unit of memory (one temporal patch of the model: two frames, or one frame repeated).
 """
 
-from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
+import msgspec
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from onlooker.core.ids import StreamId
@@ -45,8 +46,7 @@ class Codec(IntEnum):
 _STILLS = (Codec.JPEG, Codec.PNG, Codec.WEBP)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedFrame:
+class EncodedFrame(msgspec.Struct, frozen=True):
     """One frame message as it came in (for a container codec: one piece of the byte stream)."""
 
     sequence: int
@@ -69,8 +69,7 @@ class EncodedFrame:
         return len(self.payload)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """One decoded picture."""
 
     sequence: int
@@ -103,8 +102,7 @@ class ViewTrouble(StrEnum):
     MOVED = "moved"
 
 
-@dataclass(frozen=True, slots=True)
-class Clip:
+class Clip(msgspec.Struct, frozen=True):
     """The frames of one temporal patch: the unit of ingest and memory."""
 
     stream_id: StreamId
@@ -143,12 +141,11 @@ class Clip:
         if self.end_s <= at_s:
             return self
         if self.start_s <= at_s:
-            return replace(self, frames=(self.frames[0], self.frames[0]))
+            return structs.replace(self, frames=(self.frames[0], self.frames[0]))
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Cover:
+class Cover(msgspec.Struct, frozen=True):
     """How long a clip stands for what was there: as long as pictures were looked at and were nearly
     the same as its own. It stands from its first frame on."""
 

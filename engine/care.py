@@ -1,12 +1,11 @@
 """How one request is to be served: its deadlines, and how much of its memory load leaves it."""
 
-from dataclasses import dataclass
+import msgspec
 
 from onlooker.scheduler.ticket import Ticket
 
 
-@dataclass(frozen=True, slots=True)
-class Care:
+class Care(msgspec.Struct, frozen=True):
     """How one request is to be served; it goes with each clip and each question to the engine."""
 
     ticket: Ticket | None = None

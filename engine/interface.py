@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+import msgspec
+
 from onlooker.cache_store.leases import Claim
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId, new_response_id
@@ -227,8 +229,7 @@ class Stock:
     of a store that evicts by itself: then `EngineInfo.survives` does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class IngestResult:
+class IngestResult(msgspec.Struct, frozen=True):
     """What ingesting one clip cost. Counts, since bare times mislead on shared machines."""
 
     num_tokens: int

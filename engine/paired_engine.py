@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import replace
 
 import numpy as np
+from msgspec import structs
 from PIL import Image
 
 from onlooker.cache_store.leases import Claim
@@ -195,9 +196,9 @@ def _fitted(clip: Clip, width: int, height: int) -> Clip:
         return clip
     small = _resized(first, width, height)
     frames = (small, small if second is first else _resized(second, width, height))
-    return replace(clip, frames=frames)
+    return structs.replace(clip, frames=frames)
 
 
 def _resized(frame: Frame, width: int, height: int) -> Frame:
     picture = Image.fromarray(frame.pixels).resize((width, height), Image.Resampling.BICUBIC)
-    return replace(frame, pixels=np.asarray(picture))
+    return structs.replace(frame, pixels=np.asarray(picture))

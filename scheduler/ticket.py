@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.slo import Tier
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """Class and deadlines of one request.
 
     Instants are of the monotonic clock, which all processes of one machine share.

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId
 from onlooker.core.media import DropReason, FrameOutcome, ViewTrouble
@@ -11,8 +13,7 @@ from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.watches.events import WatchEvent
 
 
-@dataclass(frozen=True, slots=True)
-class FrameAck:
+class FrameAck(msgspec.Struct, frozen=True):
     """What became of one frame message; every accepted message gets exactly one."""
 
     sequence: int
@@ -25,8 +26,7 @@ class FrameAck:
     """What the frame survives; set exactly when `outcome` is KEPT."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClipSeen:
+class ClipSeen(msgspec.Struct, frozen=True):
     """The model has seen a clip."""
 
     clip_index: int

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from msgspec import structs
+
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId, split_stream_id
@@ -100,7 +102,7 @@ class Restorer:
             last = None
             if frames:
                 clip = Clip(self._stream_id, index, (frames[0], frames[-1]))
-                clip = replace(
+                clip = structs.replace(
                     clip,
                     before_until_s=self._until_s((before, newest), clip),
                     cover_until_s=looked.until_s + self._hold_s,

@@ -9,7 +9,8 @@ All numbers are big-endian and unsigned.
 """
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from onlooker.core.errors import InvalidRequest, UnsupportedMedia
 from onlooker.core.media import Codec
@@ -32,8 +33,7 @@ assert _LAYOUT.size == HEADER_BYTES
 _CODECS = {codec.value: codec for codec in Codec}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameHeader:
+class FrameHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a frame message says of itself."""
 
     codec: Codec

@@ -3,8 +3,8 @@
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from onlooker.streams.decoding.nursery import Worker, WorkerEnded
@@ -20,8 +20,7 @@ _READ_BYTES = 16 << 10
 """So much is read at a time while it is not known how long a reply is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assessed:
+class Assessed(msgspec.Struct, frozen=True):
     """A reply, with its body."""
 
     reply: DecodeReply

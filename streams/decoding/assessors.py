@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 
 from onlooker.core.media import Codec, DropReason
@@ -33,8 +34,7 @@ Spend = Callable[[float], None]
 """Told of processor seconds that were spent for a sender; on the event loop."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillToAssess:
+class StillToAssess(msgspec.Struct, frozen=True, kw_only=True):
     """A still to decode, bring to `shape` and compare with what was before it."""
 
     payload: bytes

@@ -1,16 +1,15 @@
 """The thumbnails of a stream's pictures before, as they go before what is to be decoded."""
 
 import math
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from onlooker.streams.decoding.wire import DecodeRequest
 from onlooker.streams.perception.gate import Before, thumbnail_shape
 
 
-@dataclass(frozen=True, slots=True)
-class SaidBefore:
+class SaidBefore(msgspec.Struct, frozen=True):
     """What a picture is to be compared with, as it is said."""
 
     parts: list[memoryview]

@@ -1,7 +1,9 @@
 """`Intake`: what is checked of a frame message before it may wait to be decoded."""
 
 import math
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec import structs
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.media import DropReason, EncodedFrame, Frame, FrameMessage, FrameOutcome
@@ -17,8 +19,7 @@ LATE_S = 10.0
 more says that its source's clock was set back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """What the intake found of one message."""
 
     message: FrameMessage
@@ -100,7 +101,7 @@ class Intake:
         if placed.at_s is None:
             return Received(message, FrameOutcome.DROPPED, DropReason.LATE)
         if placed.at_s != message.capture_s:
-            message = replace(message, capture_s=placed.at_s)
+            message = structs.replace(message, capture_s=placed.at_s)
         jump = placed.jump
         if jump is not None and jump.kind == "gap" and isinstance(message, Frame):
             jump = None  # who decoded it knew its source's time, and has told of the gap

@@ -5,10 +5,10 @@ broken makes everything up to the next key frame undecodable; there decoding beg
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+import msgspec
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
@@ -34,8 +34,7 @@ Needed = Callable[[float, Thumbnail], bool]
 thumbnail; asked once for each, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(msgspec.Struct, frozen=True):
     """A picture that came out of a video decoder."""
 
     capture_s: float

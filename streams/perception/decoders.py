@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.perception.chunks import ChunkDecoder, Needed, Picture, all_needed
 from onlooker.streams.perception.gate import Comparison, Resemblance
@@ -25,8 +27,7 @@ class Shape:
     """The longest time without a picture that a container may have; see `StreamTime`."""
 
 
-@dataclass(frozen=True, slots=True)
-class LentPicture:
+class LentPicture(msgspec.Struct, frozen=True):
     """A picture that was decoded and compared in one go. Its arrays are parts of one piece of
     memory, which nobody else has, and nearly all of which are the pixels: who keeps the thumbnail
     alone copies it."""

@@ -6,8 +6,7 @@ block difference decides, not the mean, after the change that the whole picture 
 automatic exposure) is taken out. Comparing with the last *kept* frame lets slow changes add up.
 """
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,8 +29,7 @@ channel in one piece, since a gate looks at thousands of pictures a second."""
 _WEIGHTS = np.array([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT]) / 255.0
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(msgspec.Struct, frozen=True):
     """What the next picture is compared with; None where there is nothing yet."""
 
     kept: Thumbnail | None = None
@@ -40,8 +38,7 @@ class Before:
     """The last picture; often the same object."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resemblance:
+class Resemblance(msgspec.Struct, frozen=True):
     """How a picture looks beside those before it."""
 
     thumbnail: Thumbnail
@@ -51,8 +48,7 @@ class Resemblance:
     """Mean difference from the last picture, 0-1; 0 where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeastNews:
+class LeastNews(msgspec.Struct, frozen=True):
     """How a picture must look beside those before it to be kept: one that is like them is skipped,
     and nobody needs its pixels."""
 
@@ -66,8 +62,7 @@ class LeastNews:
         return seen.difference > self.difference or seen.change > self.change
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """What is asked of whoever decodes the next picture of a stream."""
 
     before: Before
@@ -76,8 +71,7 @@ class Comparison:
     """How it must look beside that for its pixels to be needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class GateVerdict:
+class GateVerdict(msgspec.Struct, frozen=True):
     is_kept: bool
     is_cut: bool
     """Whether a new scene begins with this frame; a cut is always kept."""

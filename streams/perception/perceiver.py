@@ -6,7 +6,10 @@ outcome, never an exception.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
+from msgspec import structs
 
 from onlooker.core.media import (
     Clip,
@@ -40,8 +43,7 @@ from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.state import StreamTerms
 
 
-@dataclass(frozen=True, slots=True)
-class KeptFrame:
+class KeptFrame(msgspec.Struct, frozen=True):
     """A frame that became part of a clip."""
 
     frame: Frame
@@ -52,8 +54,7 @@ class KeptFrame:
     """Whether the frame is not as it came: masks were painted over it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True):
     """What came of one message of coded video."""
 
     found: list[Picture] | Undecodable
@@ -324,7 +325,7 @@ class Perceiver:
     def _with_trouble(self, clip: Clip) -> Clip:
         if self._health is None or self._health.trouble is None:
             return clip
-        return replace(clip, trouble=self._health.trouble)
+        return structs.replace(clip, trouble=self._health.trouble)
 
     def _look_after(self, seen: Seen, capture_s: float) -> None:
         """See whether the view is well, of which the gate has just judged a picture."""

@@ -11,6 +11,8 @@ come back to where it was, stream time goes with it. Both are told: what jumps i
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 GAP_S = 10.0
 """A step of a source's time that is longer than this, and than a few like that before it, is
 told."""
@@ -42,8 +44,7 @@ class TimeJump:
     back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True):
     """A picture's place in stream time."""
 
     at_s: float | None

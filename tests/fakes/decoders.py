@@ -2,9 +2,10 @@
 
 import atexit
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any
+
+from msgspec import structs
 
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
@@ -68,7 +69,7 @@ def _compared(picture: Picture, comparison: Comparison) -> Picture:
     assert picture.thumbnail is not None
     looks = resemblance(picture.thumbnail, comparison.before)
     pixels = picture.pixels if comparison.least.reached_by(looks) else None
-    return replace(picture, pixels=pixels, looks=looks)
+    return structs.replace(picture, pixels=pixels, looks=looks)
 
 
 class LocalWorkshop:

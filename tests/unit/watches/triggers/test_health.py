@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec import structs
 
 from onlooker.core.media import ViewTrouble
 from onlooker.watches.triggers.health import HealthTrigger, troubles_in
@@ -47,7 +46,7 @@ def test_any_other_condition_is_the_models(condition: str) -> None:
 async def spoken(trigger: HealthTrigger, *troubles: ViewTrouble | None) -> list[bool]:
     found = []
     for trouble in troubles:
-        clip = replace(make_clip(), trouble=trouble)
+        clip = structs.replace(make_clip(), trouble=trouble)
         decision = await trigger.on_clip(clip, Signals(0.0), None)  # type: ignore[arg-type]
         found.append(isinstance(decision, Speak))
     return found
@@ -66,7 +65,7 @@ async def test_while_it_is_true_it_speaks_of_each_clip() -> None:
 
 async def test_where_several_troubles_are_watched_the_alert_says_which_it_is() -> None:
     trigger = HealthTrigger(frozenset(ViewTrouble))
-    clip = replace(make_clip(), trouble=ViewTrouble.FROZEN)
+    clip = structs.replace(make_clip(), trouble=ViewTrouble.FROZEN)
     decision = await trigger.on_clip(clip, Signals(0.0), None)  # type: ignore[arg-type]
     assert decision == Speak(text="the camera's view is frozen")
 
