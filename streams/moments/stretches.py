@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from onlooker.cache_store.diaries.words import stem_of, words_of
 from onlooker.cache_store.diary import DiaryEntry
 from onlooker.engine.memory.times import Span
+from onlooker.streams.moments.claims import claims_of
 
 MAX_LOOKS = 5
 """How often one stretch is looked at, at most."""
@@ -28,7 +29,10 @@ class Stretch:
     is_named: bool
     """Whether the entry tells of what is asked for."""
     is_phrase: bool
-    """Whether it does so in so many words: in the order of the question, and nothing between."""
+    """Whether it does so in so many words: in the order of the question, and nothing between, as
+    they stand there or as what its sentences claim."""
+    is_hinted: bool
+    """Whether it tells of it in other words: not where all that it says is about other things."""
     is_first: bool
     """Whether it is the first of the times that are asked about, so that what was before it does
     not count."""
@@ -65,6 +69,8 @@ def stretches_of(
         for at_s, next_s in zip(times_s, [*times_s[1:], math.inf], strict=False):
             entry = within[at_s]
             last_s = end_s if next_s == math.inf else math.nextafter(next_s, -math.inf)
+            # To read all words of a long diary would hold up every stream.
+            is_phrase, is_hinted = _told(entry, phrase) if at_s in names else (False, False)
             num_more = min(MAX_LOOKS - 1, max(0, int((last_s - entry.end_s) / MIN_GAP_S)))
             gap_s = (last_s - entry.end_s) / max(1, num_more)
             found.append(
@@ -76,8 +82,8 @@ def stretches_of(
                         *([last_s] if num_more else []),
                     ),
                     is_named=at_s in names,
-                    # To read all words of a long diary would hold up every stream.
-                    is_phrase=at_s in names and _has_phrase(entry, phrase),
+                    is_phrase=is_phrase,
+                    is_hinted=is_hinted,
                     is_first=at_s == times_s[0],
                     asked=asked,
                 )
@@ -85,5 +91,13 @@ def stretches_of(
     return found
 
 
-def _has_phrase(entry: DiaryEntry, phrase: str) -> bool:
-    return f" {phrase} " in f" {' '.join(words_of(entry.text))} "
+def _told(entry: DiaryEntry, phrase: str) -> tuple[bool, bool]:
+    """Whether an entry names a phrase in so many words, and whether it may tell of it otherwise."""
+    written = claims_of(entry.text)
+    said = [entry.text, *(one.condition for one in written.claims if one.is_so)]
+    is_phrase = any(_has_phrase(text, phrase) for text in said)
+    return is_phrase, not is_phrase and not written.are_all
+
+
+def _has_phrase(text: str, phrase: str) -> bool:
+    return f" {phrase} " in f" {' '.join(words_of(text))} "
