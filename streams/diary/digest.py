@@ -34,12 +34,10 @@ class DigestSentences:
 
     def __init__(self, entries: Sequence[DiaryEntry]) -> None:
         self._groups: dict[str, list[DiaryEntry]] = {}
-        self._sentences: dict[str, str] = {}
         for entry in entries:
             key = _key(entry)
             self._groups.setdefault(key, []).append(entry)
-            self._sentences.setdefault(key, entry.text.strip().rstrip("."))
-        self._pairs = {key: _pairs(sentence) for key, sentence in self._sentences.items()}
+        self._pairs = {key: _pairs(key) for key in self._groups}
         self._doubted = set[DiaryEntry]()
         self._counts = Counter[tuple[str, ...]]()
         for key, group in self._groups.items():
@@ -84,7 +82,7 @@ class DigestSentences:
         )
         kept = sorted(rarest, key=lambda key: groups[key][0].start_s)
         num_told = sum(len(groups[key]) for key in kept)
-        items = [DigestItem(self._sentences[key], tuple(groups[key])) for key in kept]
+        items = [DigestItem(_sentence(groups[key][0]), tuple(groups[key])) for key in kept]
         return items, sum(map(len, groups.values())) - num_told
 
     def _rareness(self, key: str) -> int:
@@ -100,7 +98,11 @@ class DigestSentences:
 
 
 def _key(entry: DiaryEntry) -> str:
-    return entry.text.strip().rstrip(".").lower()
+    return _sentence(entry).lower()
+
+
+def _sentence(entry: DiaryEntry) -> str:
+    return entry.text.strip().rstrip(".")
 
 
 def _pairs(text: str) -> set[tuple[str, ...]]:

@@ -324,12 +324,9 @@ class MomentSearch:
         margin = self._presence.margin(self._stretches[index].before_s)
         if margin is None or margin < DECIDED:
             return None
-        if known is None:
-            is_it = self.is_so(index) and index in self._named[:1]
-            return self._moment(index) if is_it else None
-        if self.is_so(known):
+        if known is not None and self.is_so(known):
             return None
-        low, high = known + 1, index
+        low, high = 0 if known is None else known + 1, index
         while low < high:
             middle = (low + high) // 2
             await self._presence.look([self._stretches[middle].entry.end_s])
@@ -406,7 +403,10 @@ class MomentSearch:
 
     def _is_exact(self, indices: range, *, all_of: bool = False) -> bool:
         """Whether all of these that should be were looked at, and none is left undecided."""
-        wanted = indices if all_of else self._wanted(indices)
+        wanted: Iterable[int] = indices
+        if not all_of:
+            so = [one for one in self._looked.intersection(indices) if self.is_so(one)]
+            wanted = {*self._wanted(indices), *so}
         return self._is_whole and all(self._is_decided(index) for index in wanted)
 
     def _is_decided(self, index: int) -> bool:

@@ -1,6 +1,6 @@
 """Summaries by rule: what the sentences say, how often and when."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onlooker.streams.diary.digest import DigestSentences, digest
@@ -58,6 +58,7 @@ def test_what_has_no_words_has_a_place_too() -> None:
     )
 
 
+@example(["The dog left.", "the dog left"], {0}, 1)
 @given(st.lists(st.sampled_from(SAID), max_size=30), st.sets(st.integers(0, 29)), st.integers(1, 6))
 def test_what_is_left_out_is_as_if_it_had_never_been_written(
     said: list[str], out: set[int], max_items: int

@@ -17,6 +17,7 @@ from onlooker.streams.moments import stretches
 from onlooker.streams.moments.moment_search import FoundTimes, MomentSearch
 from onlooker.streams.moments.presence import Presence
 from onlooker.streams.moments.stretches import Stretch, stretches_of
+from tests.fakes.diaries import make_entry
 
 DOG = "A dog came in."
 CAT = "A cat came in."
@@ -185,6 +186,46 @@ async def test_what_only_seems_to_come_in_is_no_moment() -> None:
     looks = Looks("..........", written, sweeps=False)
     looks.engine.unsure = [3]
     assert times(await looks.search.each()) == []
+
+
+async def test_what_came_and_was_not_written_down_begins_where_it_is_seen() -> None:
+    written = {0: "Dark.", 3: CAT, 12: "The dog barks."}
+    found = await Looks("......#########", written, sweeps=False).search.each()
+    (at_s,) = times(found)
+    assert 6.0 <= at_s < 7.0
+
+
+async def test_one_look_at_the_end_of_a_stretch_makes_no_moment() -> None:
+    written = {0: "Dark.", 3: CAT, 12: "The dog barks."}
+    looks = Looks("...............", written, sweeps=False, wrong=[11])
+    assert times(await looks.search.each()) == []
+
+
+async def test_what_was_gone_for_a_while_of_which_nothing_is_written_begins_again() -> None:
+    written = {0: "Dark.", 3: DOG, 6: CAT, 12: "The dog barks."}
+    looks = Looks("...###......####", written, sweeps=False)
+    assert times(await looks.search.each()) == [3.0, 12.0]
+
+
+@pytest.mark.parametrize("wrong", [[6], [7], [11]])
+async def test_one_look_that_errs_between_two_is_no_leaving(wrong: list[int]) -> None:
+    written = {0: "Dark.", 3: DOG, 6: CAT, 7: "Dark.", 12: "The dog barks."}
+    looks = Looks("...#############", written, sweeps=False, wrong=wrong)
+    assert times(await looks.search.each()) == [3.0]
+
+
+def test_what_an_entry_claims_is_said_and_what_it_says_in_full_is_of_nothing_else() -> None:
+    texts = ("The blue cup turned red.", "A red box and a blue cup")
+    entries = [make_entry(float(at_s), text) for at_s, text in enumerate(texts)]
+    cup, box = (
+        stretches_of(entries, [(0.0, 9.0)], named=entries, subject=["red", thing])
+        for thing in ("cup", "box")
+    )
+    assert [(one.is_phrase, one.is_hinted) for one in cup] == [(True, False), (False, False)]
+    assert [(one.is_phrase, one.is_hinted) for one in box] == [(False, False), (True, False)]
+    hint = [make_entry(1.0, "A blue box. Something red appeared")]
+    (one,) = stretches_of(hint, [(0.0, 9.0)], named=hint, subject=["red", "cup"])
+    assert (one.is_phrase, one.is_hinted) == (False, True)
 
 
 @pytest.mark.parametrize("unsure", [[], [5]])
