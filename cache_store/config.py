@@ -297,6 +297,22 @@ class DiarySection(Section):
     timeout_s: float = Field(default=5.0, gt=0, le=600)
     """How long a read or a deletion is waited for."""
 
+    embedder: Path | None = None
+    """A folder with a model2vec model, by which questions about the past find sentences that say
+    what is asked for in other words. Takes the extra ``meaning``. Null: they are found by their
+    words alone."""
+
+    min_nearness: float = Field(default=0.25, gt=0, le=1)
+    """How near in meaning to what is asked for a sentence must be to be checked for it, as the
+    cosine of their vectors. It depends on the model of `embedder`."""
+
+    max_near: int = Field(default=64, ge=1, le=10_000)
+    """Sentences that one question has checked for their meaning, at most: the nearest."""
+
+    vector_bytes: int = Field(default=64 * MIB, ge=MIB)
+    """Limit for the vectors of all streams' sentences in memory. Beyond it those of streams that
+    were not asked for longest go, and are made again when they are."""
+
 
 JournalStore = Literal["auto", "file", "redis", "none"]
 

@@ -1,9 +1,13 @@
 """Makes what keeps things of streams beside their memory: journal, album, diary, drawer."""
 
+from importlib.util import find_spec
+
+from onlooker.cache_store.config import DiarySection
 from onlooker.cache_store.opening import open_album, open_diary, open_journal
 from onlooker.cache_store.redis_drawer import RedisDrawer
 from onlooker.core.clock import Clock
 from onlooker.core.drawer import StreamDrawer
+from onlooker.core.errors import ConfigError
 from onlooker.core.file_drawer import FileDrawer
 from onlooker.core.metrics import Metrics
 from onlooker.server.config import Settings
@@ -18,6 +22,7 @@ from onlooker.streams.belongings import (
 )
 from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.meaning.meanings import Meanings
 from onlooker.streams.standing_orders import ORDERS
 
 
@@ -52,15 +57,32 @@ def make_diaries(settings: Settings, *, clock: Clock, metrics: Metrics) -> Diary
     """Where diaries are kept; None where none are written.
 
     Raises:
-        ConfigError: the diary's folder cannot be used.
+        ConfigError: the diary's folder cannot be used, nor that of its embedder, or the extra for
+            that is missing.
     """
     section = settings.cache_store.diary
     is_on = settings.engine.mode == "segments" if section.enabled is None else section.enabled
     if not is_on:
         return None
     shared = None if settings.fleet is None else settings.cache_store.redis
+    meanings = _make_meanings(section, clock, metrics)
     diary = open_diary(section, settings.store.folder, shared=shared)
-    return DiaryKeeper(diary, settings=section, clock=clock, metrics=metrics)
+    return DiaryKeeper(diary, settings=section, clock=clock, metrics=metrics, meanings=meanings)
+
+
+def _make_meanings(section: DiarySection, clock: Clock, metrics: Metrics) -> Meanings | None:
+    """What finds sentences by meaning; None where the settings name no embedder."""
+    if section.embedder is None:
+        return None
+    if find_spec("model2vec") is None:
+        raise ConfigError(
+            "cache_store.diary.embedder is set, and the extra for it is missing: pip install "
+            "'onlooker[meaning]'"
+        )
+    from onlooker.streams.meaning.static_embedder import StaticEmbedder
+
+    embedder = StaticEmbedder(section.embedder)
+    return Meanings(embedder, settings=section, clock=clock, metrics=metrics)
 
 
 def make_drawer(settings: Settings) -> StreamDrawer | None:

@@ -152,6 +152,8 @@ MQTT = {"aiomqtt"}
 MAY_IMPORT_MQTT = ("server/mqtt/broker_link.py",)
 PUSH = {"apprise"}
 MAY_IMPORT_PUSH = ("watches/apprise_notifier.py",)
+MEANING = {"model2vec"}
+MAY_IMPORT_MEANING = ("streams/meaning/static_embedder.py",)
 VOICE = {"pipecat", "livekit"}  # of whoever uses them
 MAY_IMPORT_VOICE = ("clients/eyes/",)
 LMMS = {"lmms_eval"}  # of whoever uses it
@@ -180,6 +182,7 @@ def test_what_is_imported_is_required(
         extra = extra | (MCP if name in MAY_IMPORT_MCP else set())
         extra = extra | (MQTT if name in MAY_IMPORT_MQTT else set())
         extra = extra | (PUSH if name in MAY_IMPORT_PUSH else set())
+        extra = extra | (MEANING if name in MAY_IMPORT_MEANING else set())
         extra = extra | (VOICE if name.startswith(MAY_IMPORT_VOICE) else set())
         extra = extra | (LMMS if name in MAY_IMPORT_LMMS else set())
         extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())

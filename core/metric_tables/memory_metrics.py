@@ -167,3 +167,15 @@ class MemoryMetrics:
             ["outcome"],
             registry=registry,
         )
+        self.diary_vector_bytes = Gauge(
+            "onlooker_diary_vectors_size_bytes",
+            "Room that the vectors of the diary's sentences, by which they are found by meaning, "
+            "take in memory.",
+            registry=registry,
+        )
+        self.diary_vectors_total = Counter(
+            "onlooker_diary_vectors_total",
+            "Vectors of the diary's sentences: made; let_go for others, or deleted, later.",
+            ["outcome"],
+            registry=registry,
+        )

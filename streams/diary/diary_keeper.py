@@ -27,6 +27,7 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
 from onlooker.core.waiting import within
+from onlooker.streams.meaning.meanings import Meanings
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ class DiaryKeeper:
     """The diaries of all streams. All calls are made on the event loop.
 
     Args:
+        meanings: finds sentences by meaning; None where they are found by their words alone.
         executor: has one thread, and does all the work on `diary`; given by tests.
     """
 
@@ -53,9 +55,11 @@ class DiaryKeeper:
         settings: DiarySection,
         clock: Clock,
         metrics: Metrics,
+        meanings: Meanings | None = None,
         executor: Executor | None = None,
     ) -> None:
         self._diary, self.settings = diary, settings
+        self.meanings = meanings
         self._clock, self._metrics = clock, metrics
         self._executor = executor or DaemonPool(1, name="diary")
         self.room = asyncio.Semaphore(settings.max_writing)
@@ -104,7 +108,7 @@ class DiaryKeeper:
 
         def work() -> None:
             for start_s, end_s in gone_spans_s:
-                self._diary.forget(stream_id, start_s, end_s, epoch=epoch)
+                self._forget(stream_id, start_s, end_s, epoch=epoch)
 
         self._executor.submit(work).add_done_callback(_heard_there)
 
@@ -114,16 +118,20 @@ class DiaryKeeper:
         """Delete what tells of a span of stream time. None: the diary does not answer; what it can
         do it does later."""
         try:
-            return await self._done(
-                partial(self._diary.forget, stream_id, start_s, end_s, epoch=epoch)
-            )
+            return await self._done(partial(self._forget, stream_id, start_s, end_s, epoch=epoch))
         except Overloaded:
             return None
 
     async def delete(self, stream_id: StreamId, *, epoch: int | None = None) -> None:
         """Delete the diary of a stream; later, while it does not answer."""
+
+        def work() -> None:
+            if self.meanings is not None:
+                self.meanings.delete(stream_id)
+            self._diary.delete(stream_id, epoch=epoch)
+
         try:
-            await self._done(partial(self._diary.delete, stream_id, epoch=epoch))
+            await self._done(work)
         except Overloaded:
             _log.warning("the diary does not answer; that of a stream is deleted later")
 
@@ -132,8 +140,15 @@ class DiaryKeeper:
         keep_for_s = self.settings.keep_for_s
         if keep_for_s is None:
             return
+        before_wall_s = self._clock.wall_s() - keep_for_s
+
+        def work() -> None:
+            if self.meanings is not None:
+                self.meanings.sweep(before_wall_s)
+            self._diary.sweep(before_wall_s)
+
         try:
-            await self._done(partial(self._diary.sweep, self._clock.wall_s() - keep_for_s))
+            await self._done(work)
         except Overloaded as error:
             _log.warning("entries that are too old stay for now", extra={"detail": str(error)})
 
@@ -150,8 +165,18 @@ class DiaryKeeper:
         except TimeoutError:
             _log.warning("the diary is stuck; what was not written is lost")
         self._executor.shutdown(wait=False)
+        if self.meanings is not None:
+            self.meanings.close()
 
     # ---- inside
+
+    def _forget(
+        self, stream_id: StreamId, start_s: float, end_s: float, *, epoch: int | None
+    ) -> int:
+        """In the thread, so that no entry is read between its vector's end and its own."""
+        if self.meanings is not None:
+            self.meanings.forget(stream_id, start_s, end_s)
+        return self._diary.forget(stream_id, start_s, end_s, epoch=epoch)
 
     def _note_written(self, count: int, written: "Future[DiaryStats | None]") -> None:
         self._num_waiting -= count

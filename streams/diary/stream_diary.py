@@ -69,6 +69,21 @@ class StreamDiary:
             query = _after(query, page[-1].start_s)
         return found
 
+    @property
+    def knows_meanings(self) -> bool:
+        """Whether sentences are found by meaning, too."""
+        return self.keeper.meanings is not None
+
+    async def find_near(self, query: DiaryQuery, asked: str) -> list[DiaryEntry]:
+        """Of what `query` describes the entries that are near in meaning to the words `asked`; see
+        `Meanings.near`. None where they are found by their words alone. Raises `Overloaded`."""
+        meanings = self.keeper.meanings
+        if meanings is None:
+            return []
+        num_deletions = meanings.num_deletions
+        entries = await self.find_all(query)
+        return await meanings.near(self._stream_id, asked, entries, num_deletions=num_deletions)
+
     async def forget(self, start_s: float, end_s: float) -> int | None:
         """See `DiaryKeeper.forget`."""
         return await self.keeper.forget(self._stream_id, start_s, end_s, epoch=self._epoch)

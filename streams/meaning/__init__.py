@@ -1,0 +1,1 @@
+"""The diary by meaning: vectors of its sentences, and which are near to what is asked."""
