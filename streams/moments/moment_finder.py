@@ -1,8 +1,9 @@
 """`MomentFinder`: answers questions about the past as a whole, from the diary and with checks.
 
-The diary gives candidates: entries whose words tell of what is asked. Each is checked against its
-clips. What only begins where the diary does not say so is found between two candidates. A question
-that has no plan, or of which the diary knows nothing, is answered by the model as any other.
+The diary gives candidates: entries whose words tell of what is asked, or, where it is searched by
+meaning, that are near to it. Each is checked against its clips. What only begins where the diary
+does not say so is found between two candidates. A question that has no plan, or of which the diary
+knows nothing, is answered by the model as any other.
 """
 
 import asyncio
@@ -170,53 +171,65 @@ class MomentFinder:
         except Overloaded:
             return []  # the model answers from what it has
 
+    async def _near(
+        self, plan: QuestionPlan, entries: Sequence[DiaryEntry], wording: Wording
+    ) -> list[DiaryEntry]:
+        """The sentences beside `entries` that may say what is asked in other words; none where the
+        model has questions of its own and none for it, since no check would tell then."""
+        is_checked = not wording.rules or wording.rule_for(plan.condition) is not None
+        if not self._diary.knows_meanings or not is_checked:
+            return []
+        asked, found = " ".join(plan.subject), list[DiaryEntry]()
+        try:
+            for query in _queries(plan, "", MAX_SWEPT):
+                found += await self._diary.find_near(query, asked)
+        except Overloaded:
+            return []  # the words must do
+        named = {one.start_s for one in entries}
+        return [one for one in _over(plan, found) if one.start_s not in named]
+
     async def _found(
         self, plan: QuestionPlan, words: str, *, limit: int | None = None
     ) -> list[DiaryEntry]:
-        is_last = plan.wanted in (Wanted.LAST, Wanted.LAST_SEEN)
         limit = limit or self._settings.max_checks + 1  # one that cannot be checked tells of more
         found: list[DiaryEntry] = []
-        for start_s, end_s in plan.spans:
-            query = DiaryQuery(
-                start_s=start_s,
-                end_s=end_s,
-                levels=(Level.SCENE,),
-                words=words,
-                limit=limit,
-                newest_first=is_last,
-            )
+        for query in _queries(plan, words, limit):
             found += await self._diary.find_all(query)
-        # A span ends when the question was asked: what is not over by then was not seen.
-        return sorted(
-            (one for one in found if one.end_s <= plan.spans[-1][1]), key=lambda one: one.start_s
-        )
+        return _over(plan, found)
 
     async def _planned(
         self, question: Question, plan: QuestionPlan, entries: Sequence[DiaryEntry], engine: Engine
     ) -> AsyncGenerator[AnswerEvent]:
         """The events of an answer; no end where it is for the model."""
         wording = engine.info.wording
-        if not entries and not await self._may_sweep(plan, wording):
-            return
         if plan.wanted is Wanted.SUMMARY:
-            async with aclosing(self._summed_up(question, entries, engine)) as events:
-                async for event in events:
-                    yield event
+            if entries:
+                async with aclosing(self._summed_up(question, entries, engine)) as events:
+                    async for event in events:
+                        yield event
             return
+        telling = await asyncio.to_thread(self._telling, plan, entries, wording)
+        near, is_swept = list[DiaryEntry](), False
+        if not telling:  # it is not named, or something else is said to have happened to it
+            near = await self._near(plan, entries, wording)
+            is_swept = not entries and await self._may_sweep(plan, wording)
+            if not (near or is_swept):
+                return
         try:
             everything = await self._found(plan, "", limit=MAX_SWEPT)
         except Overloaded:
             return  # nothing is said yet, and the model answers from what it has
-        telling = await asyncio.to_thread(self._telling, plan, entries, wording)
-        if entries and not telling:
-            return  # the diary tells of something else that happened to it
         first = f"The diary tells of {counted(len(telling), 'such moment')}; looking. "
-        if not entries:
+        if not telling:
             first = "The diary does not name that; looking. "
         if first := _meanwhile(first, question):
             yield AnswerDelta(first, is_interim=True)
+        if telling:  # to embed a long diary takes a moment
+            near = await self._near(plan, entries, wording)
         looks = self._looks(question, engine)
-        found = await self._found_out(plan, entries, telling, everything, looks)
+        found = await self._found_out(plan, entries, [*telling, *near], everything, looks)
+        if not entries:  # what the diary says in other words may be there in others still
+            found = replace(found, is_exact=found.is_exact and is_swept)
         if not (entries or found.moments or found.is_exact):
             return
         left = question.max_tokens - num_tokens(first)
@@ -436,6 +449,29 @@ class MomentFinder:
             moments=tuple(moments),
             moments_exact=is_exact,
         )
+
+
+def _queries(plan: QuestionPlan, words: str, limit: int) -> list[DiaryQuery]:
+    """What is asked of the diary, a span of the question each."""
+    is_last = plan.wanted in (Wanted.LAST, Wanted.LAST_SEEN)
+    return [
+        DiaryQuery(
+            start_s=start_s,
+            end_s=end_s,
+            levels=(Level.SCENE,),
+            words=words,
+            limit=limit,
+            newest_first=is_last,
+        )
+        for start_s, end_s in plan.spans
+    ]
+
+
+def _over(plan: QuestionPlan, found: Sequence[DiaryEntry]) -> list[DiaryEntry]:
+    """Of `found` what was over when the question was asked, in order of time: a span ends then, and
+    what is not over by then was not seen."""
+    over = (one for one in found if one.end_s <= plan.spans[-1][1])
+    return sorted(over, key=lambda one: one.start_s)
 
 
 def _meanwhile(words: str, question: Question) -> str:

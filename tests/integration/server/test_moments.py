@@ -7,8 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from onlooker.cache_store.config import DiarySection
+from onlooker.core.clock import Clock
+from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.streams.meaning.meanings import Meanings
+from tests.fakes.embedder import WordEmbedder
 from tests.fakes.served import serving
 from tests.integration.server.test_timeline import DOOR, SCRIPT, push, written
 
@@ -193,3 +198,31 @@ async def test_a_question_to_several_cameras_says_when_each_of_them_saw_it() -> 
         assert all(one["picture"] and one["wall_time"] for one in reply["cameras"][0]["moments"])
         assert reply["parts"][0]["moments_exact"] is True
         assert reply["answer"].startswith("At least 2 in all: door 2; not known: hall.")
+
+
+class SeesCrimson(ScriptedEngine):
+    """Sees it in the first and the third second."""
+
+    async def check(self, check: Check) -> CheckResult:
+        is_so = int(check.asked_s) in (0, 2)
+        return CheckResult(logprobs=(0.0, -8.0) if is_so else (-8.0, 0.0))
+
+
+async def test_a_diary_that_is_searched_by_meaning_tells_what_it_has_other_words_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def make(section: DiarySection, clock: Clock, metrics: Metrics) -> Meanings:
+        return Meanings(WordEmbedder(), settings=section, clock=clock, metrics=metrics)
+
+    monkeypatch.setattr("onlooker.server.store_wiring._make_meanings", make)
+    async with written(engine=SeesCrimson(SCRIPT)) as served, served.http() as client:
+        await client.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+        await push(client, "red", "blue", "red", "blue")
+        reply = await ask(client, "How often was it crimson?")
+        assert [one["at_s"] for one in reply["onlooker"]["moments"]] == [0.0, 2.0]
+        assert reply["onlooker"]["moments_exact"] is False
+        kept = (await client.get("/metrics")).text
+        assert "onlooker_diary_vectors_size_bytes 0.0" not in kept
+        await client.delete(f"{DOOR}/memory")
+        gone = (await client.get("/metrics")).text
+        assert "onlooker_diary_vectors_size_bytes 0.0" in gone

@@ -60,10 +60,27 @@ class Kept(StreamDiary):
     def settings(self) -> DiarySection:
         return DiarySection()
 
+    @property
+    def knows_meanings(self) -> bool:
+        return False
+
     async def find_all(self, query: DiaryQuery) -> list[DiaryEntry]:
         wanted = set(words_of(query.words))
         found = [one for one in self.entries if query.start_s <= one.start_s <= query.end_s]
         return [one for one in found if wanted.issubset(words_of(one.text))][: query.limit]
+
+
+class Near(Kept):
+    """Searched by meaning: what tells of a parcel is near to a delivery."""
+
+    @property
+    def knows_meanings(self) -> bool:
+        return True
+
+    async def find_near(self, query: DiaryQuery, asked: str) -> list[DiaryEntry]:
+        if asked != "delivery":
+            return []
+        return await self.find_all(replace(query, words="parcel"))
 
 
 class Seeing(ScriptedEngine):
@@ -330,3 +347,67 @@ async def test_of_two_times_that_are_asked_about_one_may_be_empty() -> None:
     *_, end = [one async for one in finder.answer(question, Now.of(question, None), Seeing(1))]
     assert isinstance(end, AnswerEnd)
     assert [one.at_s for one in end.moments] == [1.0]
+
+
+PARCELS = ("Dark", "A man with a parcel came.", "A dog came in.", "A parcel lay there.", "Dark")
+
+
+async def _moments(
+    diary: StreamDiary, asked: str, engine: Engine
+) -> tuple[list[float], bool | None, bool]:
+    """The moments of an answer, whether they are all, and whether the model had to answer."""
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(text=asked, stream_id=StreamId("door"), asked_s=9.0)
+    events = finder.answer(question, Now.of(question, None), engine, otherwise=_model_says)
+    *_, last = [one async for one in events]
+    if not isinstance(last, AnswerEnd):
+        assert last == AnswerDelta("Twice.")
+        return [], None, True
+    return [one.at_s for one in last.moments], last.moments_exact, False
+
+
+@pytest.mark.parametrize(
+    ("asked", "moments"),
+    [
+        ("When did the delivery come?", [1.0, 3.0]),
+        ("When was the last delivery?", [4.0]),  # when it was gone
+        ("When was the first delivery?", [1.0]),
+    ],
+)
+async def test_what_the_diary_says_in_other_words_is_checked(
+    asked: str, moments: list[float]
+) -> None:
+    # Not all may be there: the diary may have still other words for it.
+    assert await _moments(Near(*PARCELS), asked, Seeing(1, 3)) == (moments, False, False)
+    assert await _moments(Kept(*PARCELS), asked, Seeing(1, 3)) == ([], None, True)
+
+
+async def test_what_is_near_and_not_so_is_not_told() -> None:
+    asked = "When did the delivery come?"
+    assert await _moments(Near(*PARCELS), asked, Seeing(1)) == ([1.0], False, False)
+    assert await _moments(Near(*PARCELS), asked, Seeing()) == ([], None, True)  # it knows better
+    assert await _moments(Near("Dark", "A dog came in."), asked, Seeing()) == ([], None, True)
+
+
+async def test_what_is_near_comes_beside_what_is_named() -> None:
+    told = ("Dark", "A delivery came.", "Dark", "A man with a parcel came.", "Dark")
+    asked = "When did the delivery come?"
+    assert await _moments(Near(*told), asked, Seeing(1, 3)) == ([1.0, 3.0], False, False)
+    assert await _moments(Near(*told), asked, Seeing(1)) == ([1.0], True, False)
+    assert await _moments(Kept(*told), asked, Seeing(1, 3)) == ([1.0], True, False)
+
+
+async def test_what_no_check_can_tell_is_not_looked_for_by_meaning() -> None:
+    engine = Sorting()
+    found = await _moments(Near(*PARCELS), "When did the delivery come?", engine)
+    assert (found, engine.asked) == (([], None, True), [])
+
+
+async def test_where_meanings_come_too_late_words_must_do() -> None:
+    class Late(Near):
+        async def find_near(self, query: DiaryQuery, asked: str) -> list[DiaryEntry]:
+            raise Overloaded("too late")
+
+    told = ("Dark", "A delivery came.", "Dark", "A man with a parcel came.", "Dark")
+    asked = "When did the delivery come?"
+    assert await _moments(Late(*told), asked, Seeing(1, 3)) == ([1.0], True, False)
