@@ -17,7 +17,7 @@ FROM cpu-base AS cpu-build
 ARG PIP_CACHE_DIR=/var/cache/pip
 # 1: video over WebRTC too (docs/webrtc.md). Doors: what is small and of Python alone (docs/doors.md).
 ARG WEBRTC=0
-ARG DOORS="mcp mqtt push traces"
+ARG DOORS="mcp mqtt push traces meaning"
 ENV VENV=/opt/onlooker EXTRA=cpu DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} DOORS="${DOORS}" LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./
@@ -50,7 +50,7 @@ CMD ["serve", "--host", "0.0.0.0"]
 FROM ${VLLM_IMAGE} AS cuda
 ARG PIP_CACHE_DIR=/var/cache/pip
 ARG WEBRTC=0
-ARG DOORS="mcp mqtt push traces"
+ARG DOORS="mcp mqtt push traces meaning"
 ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} DOORS="${DOORS}" SYSTEM_SITE=1 \
     CONSTRAINTS=/dev/null LOG=/tmp/setup.log
 WORKDIR /src
