@@ -11,11 +11,10 @@ counts. An entry that names it needs less to be believed than one that does not.
 import math
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 from onlooker.engine.interface import FoundMoment
 from onlooker.streams.moments.presence import Presence
-from onlooker.streams.moments.stretches import MIN_GAP_S, Stretch
+from onlooker.streams.moments.stretches import Stretch
 
 TOGETHER = 64
 """Stretches that are looked at, and looked at again where need be, before the next."""
@@ -25,9 +24,6 @@ ONE_BY_ONE = 16
 
 SWEEP_COST = 1.25
 """Looks that a stretch takes on average where all are looked at."""
-
-MAX_BETWEEN = 8
-"""Stretches that are looked at between two in which it is so."""
 
 SURE = 2.0
 """Log-odds beyond the threshold from which one look is sure."""
@@ -276,47 +272,18 @@ class MomentSearch:
         await self._look_at_all(start, end)
         if start:  # what was so before the span tells whether it begins there
             await self._look_before([start])
-        await self._look_between(start, end)
         moments, known = list[FoundMoment](), None
         for index in _within(self._looked, start, end):
             if self.is_so(index) is None:
                 continue
-            if (unsaid := await self._unsaid(known, index)) is not None:
-                moments.append(unsaid)
-            elif self._begins(index):
+            if known != index - 1 and not self._stretches[index].is_first:
+                await self._look_before([index])
+                if (hidden := await self._hidden(known, index)) is not None:
+                    moments.append(hidden)
+            if self._begins(index):
                 moments.append(self._moment(index))
             known = index
         return FoundTimes(moments, self._is_exact(range(start, end)))
-
-    async def _look_between(self, start: int, end: int) -> None:
-        """Look at what lies between two stretches in which it is so: it may have been gone for a
-        while, of which the diary says nothing. One look that says so may err."""
-        so = [one for one in _within(self._looked, start, end) if self.is_so(one)]
-        gaps = [
-            list(range(before + 1, min(after, before + 1 + MAX_BETWEEN)))
-            for before, after in pairwise(so)
-            if not self._looked.intersection(range(before + 1, after))
-        ]
-        for part in _parts([one for gap in gaps for one in gap], TOGETHER):
-            await self._look(part)
-            await self._look_again(one for one in part if self._seems(one) is False)
-        for gap in gaps:
-            if sum(one <= -DECIDED for index in gap for one in self._margins(index)) < 2:
-                self._looked.difference_update(gap)
-
-    async def _unsaid(self, known: int | None, index: int) -> FoundMoment | None:
-        """The moment before the stretch `index` from which on it is so, of which the diary says
-        nothing."""
-        if self._stretches[index].is_first:
-            return None
-        if known != index - 1:
-            await self._look_before([index])
-            return await self._hidden(known, index)
-        if self.is_so(known) or not self.is_so(index):
-            return None
-        await self._look_before([index])
-        margin = self._presence.margin(self._stretches[index].before_s)
-        return await self._begun_within(known) if margin is not None and margin >= DECIDED else None
 
     async def _hidden(self, known: int | None, index: int) -> FoundMoment | None:
         """The moment from which on it is so, where it is so before the stretch `index`, and those
@@ -338,32 +305,9 @@ class MomentSearch:
             else:
                 low = middle + 1
         if low == index:
-            return await self._begun_within(index - 1)
+            return None
         await self._look([low])
         return self._moment(low) if self.is_so(low) else None
-
-    async def _begun_within(self, index: int) -> FoundMoment | None:
-        """The moment from which on it is so, where it is at the end of a stretch and not at its
-        entry: the diary says nothing of it. Two looks must have seen it."""
-        stretch = self._stretches[index]
-        gone_s, so_s = stretch.entry.end_s, stretch.looks_s[-1]
-        chance = self._presence.chance(so_s)
-        seen = {chance}  # the same to the last digit: the same clip
-        while so_s - gone_s > MIN_GAP_S:
-            middle_s = (gone_s + so_s) / 2
-            await self._presence.look([middle_s])
-            if (so := self._presence.is_so(middle_s)) is None:
-                return None
-            if so:
-                so_s, chance = middle_s, self._presence.chance(middle_s)
-                seen.add(chance)
-            else:
-                gone_s = middle_s
-        if len(seen) < 2:
-            return None
-        entry, chance = stretch.entry, chance or 0.0
-        wall_s = entry.wall_s + so_s - entry.start_s
-        return FoundMoment(at_s=so_s, end_s=so_s, wall_s=wall_s, confidence=chance)
 
     async def _seen_since(self, start: int) -> FoundTimes:
         """When it was last seen, where it is so in or before the stretch `start`, or may be."""
