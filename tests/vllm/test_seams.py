@@ -513,8 +513,14 @@ def test_rotary_embeddings_tell_their_frequencies_and_axes() -> None:
     )  # fmt: skip
     from vllm.config import VllmConfig, set_current_vllm_config
 
+    as_written, compiled = (
+        SimpleNamespace(model_config=config, compilation_config=SimpleNamespace(mode=mode))
+        for mode in (0, 3)
+    )
     with set_current_vllm_config(VllmConfig()):
-        found = seams.rotary_parameters(SimpleNamespace(model_config=config))
+        found = seams.rotary_parameters(as_written)
+        assert found.turn is not None
+        assert seams.rotary_parameters(compiled).turn is None
     expected = 100.0 ** (-torch.arange(0, 8, 2) / 8)
     assert torch.allclose(found.inv_freq, expected)
     assert (list(found.section or ()), found.is_interleaved, found.is_neox) == (
