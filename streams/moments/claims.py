@@ -7,7 +7,7 @@ way round; what moves, or is listed, is there. Of what else a sentence may say n
 import re
 from dataclasses import dataclass, replace
 
-from onlooker.streams.moments.happenings import VERBS_OF, Happening
+from onlooker.streams.moments.happenings import Happening, verbs_pattern
 from onlooker.watches.triggers.sight import colors_in
 
 
@@ -33,23 +33,24 @@ class WrittenClaims:
 _NOTHING = WrittenClaims((), are_all=False)
 
 
-def _any_of(*happenings: Happening) -> str:
-    return "|".join(verb for one in happenings for verb in VERBS_OF[one].split())
-
-
 _THING = (
-    rf"(?:an?|the) (?P<thing>[\w-]+(?: (?!(?:{_any_of(*Happening)}|is|was|were|has|been)\b)"
+    rf"(?:an?|the) (?P<thing>[\w-]+(?: (?!(?:{verbs_pattern(*Happening)}|is|was|were|has|been)\b)"
     r"[\w-]+)*?)"
 )
 """Its first word may look like a verb: "the left cup"."""
 _CAME = re.compile(
-    rf"{_THING} (?:(?:has )?(?:{_any_of(Happening.COMES)})(?: in| into view)?|shows up|showed up)",
+    rf"{_THING} (?:(?:has )?(?:{verbs_pattern(Happening.COMES)})(?: in| into view)?|"
+    r"shows up|showed up)",
     re.I,
 )
-_WENT = re.compile(rf"{_THING} (?:is |has )?(?:{_any_of(Happening.LEAVES)})(?: away| out)?", re.I)
-_TURNED = re.compile(rf"{_THING} (?:has )?(?:{_any_of(Happening.CHANGES)}) (?P<color>\w+)", re.I)
+_WENT = re.compile(
+    rf"{_THING} (?:is |has )?(?:{verbs_pattern(Happening.LEAVES)})(?: away| out)?", re.I
+)
+_TURNED = re.compile(
+    rf"{_THING} (?:has )?(?:{verbs_pattern(Happening.CHANGES)}) (?P<color>\w+)", re.I
+)
 _DID = re.compile(
-    rf"{_THING} (?:started|starts|began|begins|{_any_of(Happening.MOVES, Happening.STOPS)})"
+    rf"{_THING} (?:started|starts|began|begins|{verbs_pattern(Happening.MOVES, Happening.STOPS)})"
     r"(?: \w+)?",
     re.I,
 )

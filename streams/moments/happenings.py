@@ -45,6 +45,11 @@ VERBS = frozenset(_OF_VERB)
 """All verbs that are known."""
 
 
+def verbs_pattern(*happenings: Happening) -> str:
+    """The verbs by which any of these is told, as alternatives of a regular expression."""
+    return "|".join(verb for one in happenings for verb in VERBS_OF[one].split())
+
+
 def happening_in(text: str) -> Happening | None:
     """What a statement says has happened; None where it tells how things are, or in other words.
 

@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 
 from onlooker.cache_store.diary import DiaryEntry
-from onlooker.streams.moments.happenings import VERBS_OF, Happening
+from onlooker.streams.moments.happenings import Happening, verbs_pattern
 from onlooker.watches.triggers.sight import colors_in
 
 _THING = re.compile(r"\ban? ([\w-]+(?: [\w-]+)?)(?=,| and\b|[.;]|$)", re.I)
-_TURNED = "|".join(VERBS_OF[Happening.CHANGES].split())
+_TURNED = verbs_pattern(Happening.CHANGES)
 
 
 def slips_of(entries: Sequence[DiaryEntry], subject: Sequence[str]) -> list[DiaryEntry]:
