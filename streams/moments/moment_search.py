@@ -336,10 +336,11 @@ class MomentSearch:
         newest = self._stretches[-1]
         end_s = newest.looks_s[-1]
         await self._presence.look([end_s])
+        found = _moment(newest, self._chance(len(self._stretches) - 1))
         if self._presence.is_so(end_s) is False:
-            return FoundTimes([_moment(newest, self._chance(len(self._stretches) - 1))], is_exact)
-        chance = self._presence.chance(end_s) or self._chance(len(self._stretches) - 1)
-        still = replace(_moment(newest, chance), at_s=end_s, end_s=end_s)
+            return FoundTimes([found], is_exact)
+        chance = self._presence.chance(end_s) or found.confidence
+        still = replace(found, at_s=end_s, end_s=end_s, confidence=chance)
         return FoundTimes([still], is_exact, is_lasting=True)
 
     def _wanted(self, indices: range) -> Sequence[int]:
