@@ -6,7 +6,7 @@ offered frames are kept and seen within the lag target. Then: twice that load wi
 questions, and a question's TTFT while 16 streams are watched beside an idle engine's, whose stream
 remembers as much. `ours` may lower quality to hold its targets; at which level it did is told in
 each row (2: two frames share a clip, and the context shows half the memory). `ours_diary`, where
-it is asked for, writes a diary of every stream beside; a row says how many sentences that were.
+it is asked for, writes a diary of every stream beside; a line says how many sentences that were.
 
 All sides alike: streams join before the clock starts, frames and questions come from the first
 second, and the first 6 seconds of a trial are not scored. A trial that fails by less than five
@@ -62,19 +62,21 @@ SIDES: dict[str, tuple[Mode, Policy]] = {
     "ours": ("segments", "slo"),
     "segments_fcfs": ("segments", "fcfs"),
     "resend_fcfs": ("resend", "fcfs"),
+    "ours_diary": ("segments", "slo"),
 }
 WITH_DIARY = "ours_diary"
+ALWAYS = [name for name in SIDES if name != WITH_DIARY]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this scenario has."""
     parser.add_argument(
-        "--sides", default=",".join(SIDES), help=f"which to measure [all but {WITH_DIARY}]"
+        "--sides", default=",".join(ALWAYS), help=f"which to measure [all but {WITH_DIARY}]"
     )
     parser.add_argument(
         "--start",
-        default="240,180,90",
-        help="streams at which the search of each of the three begins [240,180,90]",
+        default="240,180,90,240",
+        help=f"streams at which the search of {', '.join(SIDES)} begins [240,180,90,240]",
     )
     parser.add_argument("--most", type=int, default=768, help="streams at most [768]")
     parser.add_argument("--trials", type=int, default=9, help="of each side's search [9]")
@@ -101,14 +103,13 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "engine_load": EngineLoad(),
     }
     starts = dict(zip(SIDES, (int(n) for n in options.start.split(",")), strict=False))
-    starts[WITH_DIARY] = starts["ours"]
     for side in options.sides.split(","):
         await _Side(side, options, pictures, clock).measure(figures, starts.get(side, 64))
     at_slo = figures["streams_at_slo"]
     figures["ratios"] = {
         name: round(at_slo["ours"] / max(1, at_slo[name]), 2)
-        for name in ("segments_fcfs", "resend_fcfs", WITH_DIARY)
-        if name in at_slo and "ours" in at_slo
+        for name in at_slo
+        if name != "ours" and "ours" in at_slo
     }
     if options.validate and figures["engine_load"].costs:
         machine = machine_of(figures["engine_load"])
@@ -133,11 +134,10 @@ class _Side:
         pictures: list[list[bytes]],
         clock: SystemClock,
     ) -> None:
-        keeps_diary = name == WITH_DIARY
-        mode, policy = SIDES["ours" if keeps_diary else name]
+        mode, policy = SIDES[name]
         self._name, self._options, self._pictures, self._clock = name, options, pictures, clock
-        self._section, self._metrics = SchedulerSection(policy=policy), Metrics()
-        metrics = self._metrics
+        self._section, metrics = SchedulerSection(policy=policy), Metrics()
+        self._metrics = metrics
         settings = Settings(
             engine=EngineSection(
                 model=options.model, mode=mode, window_clips=WINDOW,
@@ -147,7 +147,9 @@ class _Side:
             scheduler=self._section,
         )  # fmt: skip
         self._engine = make_engine(settings.engine, clock, metrics, None, self._section)
-        diaries = make_diaries(settings, clock=clock, metrics=metrics) if keeps_diary else None
+        diaries = None
+        if name == WITH_DIARY:
+            diaries = make_diaries(settings, clock=clock, metrics=metrics)
         self._hub = make_hub(
             settings, engine=self._engine, clock=clock, metrics=metrics, diaries=diaries
         )
